@@ -1,0 +1,113 @@
+"""JSON to messages and back, compiled once from the descriptors and their JSON options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import Message
+
+from service.codec.checker import compile_checks
+from service.codec.fault import AnswerError, Fault, JsonFault
+from service.codec.reader import LENIENT, STRICT, compile_readers
+from service.codec.schema import DESCRIPTORS, SCHEMA, UnionSpec
+from service.codec.text import Notes, deeper_than, dumps, loads, loads_exactly, maybe_inexact, parse
+from service.codec.values import Reader
+from service.codec.writer import compile_writers
+from service.errors import GatewayError
+
+__all__ = ["AnswerError", "decode", "decode_request", "dumps", "encode", "field_names", "parse", "to_json", "validate"]
+
+M = TypeVar("M", bound=Message)
+C = TypeVar("C", bound=Callable[[Any], Any] | Reader)
+
+
+def _by_descriptor(compiled: Mapping[str, C]) -> Mapping[Descriptor, C]:
+    return MappingProxyType({DESCRIPTORS[name]: each for name, each in compiled.items()})
+
+
+_STRICT = _by_descriptor(compile_readers(SCHEMA, STRICT))
+_LENIENT = _by_descriptor(compile_readers(SCHEMA, LENIENT))
+_WRITERS = _by_descriptor(compile_writers(SCHEMA, DESCRIPTORS))
+_CHECKS = _by_descriptor(compile_checks(SCHEMA, DESCRIPTORS))
+_JSON_NAMES = MappingProxyType(
+    {
+        DESCRIPTORS[spec.full_name].fields_by_name[field.name]: item.json_name
+        for spec in SCHEMA.values()
+        for item in spec.items
+        for field in (item.members if isinstance(item, UnionSpec) else (item,))
+    }
+)
+
+
+def decode_request(cls: type[M], body: bytes, *, max_depth: int) -> M:
+    """Return the message that a client's JSON text means.
+
+    `max_depth`: arrays and objects within each other, the outermost included.
+
+    Raises:
+        GatewayError: the text is not JSON, or breaks a rule; `param` is the path of the field as the client wrote it.
+    """
+    try:
+        value = loads(body)
+        if deeper_than(body, value, max_depth):
+            raise JsonFault(f"The JSON text is nested more than {max_depth} deep.")
+        if type(value) is not dict:
+            raise JsonFault("The JSON text is not an object.")
+        return cls(**_read(_STRICT[cls.DESCRIPTOR], body, value))
+    except Fault as fault:
+        raise GatewayError(fault.code, fault.message, param=fault.param) from None
+
+
+def validate(message: Message) -> None:
+    """Check a message that came over gRPC by the rules that JSON requests are checked by.
+
+    Raises:
+        GatewayError: it breaks one; `param` is the JSON path of the field.
+    """
+    try:
+        _CHECKS[message.DESCRIPTOR](message)
+    except Fault as fault:
+        raise GatewayError(fault.code, fault.message, param=fault.param) from None
+
+
+def decode(cls: type[M], body: bytes) -> M:
+    """Return the message that a provider's JSON text means.
+
+    No rules are checked. Null is absent, unknown fields and unknown enum strings go into `extra` where there is one,
+    fractions of whole numbers are cut off.
+
+    Raises:
+        AnswerError: the text is not JSON or not an object, or a known field has a wrong type.
+    """
+    try:
+        value = loads(body)
+        return cls(**_read(_LENIENT[cls.DESCRIPTOR], body, value))
+    except Fault as fault:
+        raise AnswerError(fault.message) from None
+
+
+def encode(message: Message) -> bytes:
+    """Return a message as JSON text, in one line."""
+    return dumps(_WRITERS[message.DESCRIPTOR](message))
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """Return a message as a JSON object for `dumps`, fields in order of field number; raw fields are fragments of text."""
+    return cast("dict[str, Any]", _WRITERS[message.DESCRIPTOR](message))
+
+
+def field_names(message: Message) -> Sequence[str]:
+    """Return the JSON names of the fields that are set in a message; unknown fields and nested ones are not among them."""
+    return [name for field, _ in message.ListFields() if (name := _JSON_NAMES.get(field)) is not None]
+
+
+def _read(read: Reader, body: bytes, value: Any) -> dict[str, Any]:
+    """Read a parsed body; once more, parsed exactly, where a raw text took a number that was rounded."""
+    notes = Notes()
+    fields: dict[str, Any] = read(value, notes)
+    if notes.fraction and maybe_inexact(body):
+        fields = read(loads_exactly(body), notes)
+    return fields

@@ -1,0 +1,331 @@
+"""Readers of JSON objects, compiled from the specs: parsed JSON in, what a message's constructor takes out.
+
+Two policies: strict for requests, with every rule, and lenient for providers' answers, with none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+from service.codec.fault import Fault, UnknownName, missing, not_one_of, wrong_type
+from service.codec.rules import Check, count_check, value_check
+from service.codec.schema import FieldSpec, Kind, MessageSpec, Shape, UnionSpec
+from service.codec.text import Notes, raw_text
+from service.codec.typos import nearest_name
+from service.codec.values import Reader, scalar, truncated_number, whole_number
+
+Keep = Callable[[str, Any, dict[str, Any], Notes], None]
+"""Takes the key and the value of an unknown field, and the message being read."""
+Special = Callable[[dict[str, Any], str, Any, dict[str, Any], Notes], None]
+"""Reads a key that needs more than its value: the object, the key, the value, the message being read."""
+Assign = Callable[[dict[str, Any], Any, Notes], None]
+"""Reads a value that is not null into the message being read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What strict and lenient readers do differently."""
+
+    integers: Callable[[FieldSpec], Reader]
+    value_check: Callable[[FieldSpec], Check | None]
+    count_check: Callable[[FieldSpec], Check | None]
+    required: Callable[[MessageSpec], tuple[tuple[str, frozenset[str]], ...]]
+    unknown: Callable[[MessageSpec], Keep]
+    unknown_name: Callable[[UnknownName, Keep], Keep]
+
+
+def compile_readers(schema: Mapping[str, MessageSpec], policy: Policy) -> Mapping[str, Reader]:
+    """Return a reader of each message, by full name. Messages that contain themselves are not supported."""
+    compiler = _Compiler(schema, policy, {})
+    return {name: compiler.message(name) for name in schema}
+
+
+def _refuse_unknown(spec: MessageSpec) -> Keep:
+    keep = _keep(spec) if spec.extra is not None else None
+    nearest = nearest_name(spec.json_names) if spec.refuse_typos else None
+
+    def unknown(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+        near = nearest(key) if nearest is not None else None
+        if near is not None:
+            raise Fault("unknown_parameter", f"is no known parameter; did you mean '{near}'?")
+        if keep is None:
+            raise Fault("unknown_parameter", "is no known parameter")
+        keep(key, value, out, notes)
+
+    return unknown
+
+
+def _accept_unknown(spec: MessageSpec) -> Keep:
+    def ignore(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+        return None
+
+    return _keep(spec) if spec.extra is not None else ignore
+
+
+def _keep(spec: MessageSpec) -> Keep:
+    extra = spec.extra or ""
+
+    def keep(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+        kept = out.get(extra)
+        if kept is None:
+            out[extra] = {key: raw_text(value, notes)}
+        else:
+            kept[key] = raw_text(value, notes)
+
+    return keep
+
+
+def _required(spec: MessageSpec) -> tuple[tuple[str, frozenset[str]], ...]:
+    return tuple(
+        (item.json_name, frozenset(members_of(item)))
+        for item in spec.items
+        if (item.required if isinstance(item, UnionSpec) else item.rules.required)
+    )
+
+
+def members_of(item: FieldSpec | UnionSpec) -> tuple[str, ...]:
+    """Return the names of the message's fields that one JSON value may be."""
+    return tuple(member.name for member in item.members) if isinstance(item, UnionSpec) else (item.name,)
+
+
+def _raise(fault: UnknownName, keep: Keep) -> Keep:
+    raise fault
+
+
+STRICT = Policy(
+    integers=whole_number,
+    value_check=value_check,
+    count_check=count_check,
+    required=_required,
+    unknown=_refuse_unknown,
+    unknown_name=_raise,
+)
+LENIENT = Policy(
+    integers=truncated_number,
+    value_check=lambda field: None,
+    count_check=lambda field: None,
+    required=lambda spec: (),
+    unknown=_accept_unknown,
+    unknown_name=lambda fault, keep: keep,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiler:
+    schema: Mapping[str, MessageSpec]
+    policy: Policy
+    done: dict[str, Reader]
+
+    def message(self, name: str) -> Reader:
+        if name not in self.done:
+            spec = self.schema[name]
+            union = spec.inline_union
+            self.done[name] = self.object(spec, "") if union is None else self.inline_union(union)
+        return self.done[name]
+
+    def object(self, spec: MessageSpec, discriminator: str) -> Reader:
+        """Return the reader of a message. `discriminator` is a key of an enclosing union, read elsewhere."""
+        unknown = self.policy.unknown(spec)
+        plain: dict[str, tuple[str, Reader]] = {}
+        special: dict[str, Special] = {discriminator: _skip} if discriminator else {}
+        for item in spec.items:
+            if isinstance(item, FieldSpec) and item.kind is not Kind.ENUM and not item.aliases:
+                plain[item.json_name] = (item.name, self.field(item))
+                continue
+            assign = self.union(item) if isinstance(item, UnionSpec) else _assign(item.name, self.field(item))
+            null = (
+                next((each.name for each in item.members if each.kind is Kind.NULL), "")
+                if isinstance(item, UnionSpec)
+                else ""
+            )
+            keys = (item.json_name, *item.aliases)
+            for place, key in enumerate(keys):
+                special[key] = self.special(assign, keys[:place], null, unknown)
+        return _object_reader(plain, special, unknown, self.policy.required(spec))
+
+    def special(self, assign: Assign, better: tuple[str, ...], null: str, unknown: Keep) -> Special:
+        """Return the reader of a key that loses against the `better` keys; `null` is the member that a null becomes."""
+        on_unknown_name = self.policy.unknown_name
+
+        def read(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+            if value is None:
+                if null:
+                    out[null] = 0
+                return
+            loses = any(obj.get(other) is not None for other in better)
+            try:
+                assign({} if loses else out, value, notes)
+            except UnknownName as fault:
+                on_unknown_name(fault, unknown)(key, value, out, notes)
+
+        return read
+
+    def field(self, field: FieldSpec) -> Reader:
+        one = self.value(field)
+        match field.shape:
+            case Shape.LIST:
+                return _list_reader(one, self.policy.count_check(field))
+            case Shape.MAP:
+                return _map_reader(one)
+        return one
+
+    def value(self, field: FieldSpec) -> Reader:
+        if field.kind is Kind.MESSAGE:
+            return self.message(field.message)
+        read, check = scalar(field, self.policy.integers), self.policy.value_check(field)
+        return read if check is None else _checked(read, check)
+
+    def union(self, union: UnionSpec) -> Assign:
+        """Return the reader of a value whose JSON kind says which member it is."""
+        kinds: dict[type, tuple[str, Reader]] = {}
+        for member in union.members:
+            match member.kind:
+                case Kind.NULL:
+                    continue
+                case Kind.MESSAGE if (wrapped := self.schema[member.message].wrapped_list) is not None:
+                    kind, read = list, _wrapped(wrapped.name, self.field(wrapped))
+                case Kind.MESSAGE:
+                    kind, read = dict, self.value(member)
+                case _:
+                    kind, read = str, self.value(member)
+            if kind in kinds:
+                raise TypeError(f"{union.name}: two members are the same kind of JSON value")
+            kinds[kind] = (member.name, read)
+        names = {str: "a string", list: "an array", dict: "an object", NoneType: "null"}
+        expected = " or ".join(text for kind, text in names.items() if kind in kinds)
+
+        def assign(out: dict[str, Any], value: Any, notes: Notes) -> None:
+            member = kinds.get(type(value))
+            if member is None:
+                raise wrong_type(expected, value)
+            out[member[0]] = member[1](value, notes)
+
+        return assign
+
+    def inline_union(self, union: UnionSpec) -> Reader:
+        """Return the reader of an object whose discriminator says which member it is."""
+        discriminator, refusals = union.discriminator, union.refusals
+        members = {
+            tag: (member.name, self.object(self.schema[member.message], discriminator))
+            for member in union.members
+            for tag in member.tags
+        }
+
+        def read(obj: Any, notes: Notes) -> dict[str, Any]:
+            if type(obj) is not dict:
+                raise wrong_type("an object", obj)
+            tag = obj.get(discriminator)
+            member = members.get(tag) if type(tag) is str else None
+            if member is not None:
+                return {member[0]: member[1](obj, notes)}
+            if tag is None:
+                fault = missing()
+            elif type(tag) is not str:
+                fault = wrong_type("a string", tag)
+            else:
+                refusal = next((each for each in refusals if tag.startswith(each.prefix)), None)
+                fault = (
+                    Fault("invalid_value", not_one_of(members, tag))
+                    if refusal is None
+                    else Fault(refusal.code, f"is refused: {refusal.message}")
+                )
+            fault.path.append(discriminator)
+            raise fault
+
+        return read
+
+
+def _skip(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+    return None
+
+
+def _assign(name: str, read: Reader) -> Assign:
+    def assign(out: dict[str, Any], value: Any, notes: Notes) -> None:
+        out[name] = read(value, notes)
+
+    return assign
+
+
+def _checked(read: Reader, check: Check) -> Reader:
+    def read_checked(value: Any, notes: Notes) -> Any:
+        result = read(value, notes)
+        check(result)
+        return result
+
+    return read_checked
+
+
+def _wrapped(name: str, read: Reader) -> Reader:
+    return lambda value, notes: {name: read(value, notes)}
+
+
+def _list_reader(one: Reader, check: Check | None) -> Reader:
+    def read(value: Any, notes: Notes) -> list[Any]:
+        if type(value) is not list:
+            raise wrong_type("an array", value)
+        if check is not None:
+            check(value)
+        items: list[Any] = []
+        try:
+            for item in value:
+                items.append(one(item, notes))
+        except Fault as fault:
+            fault.path.append(len(items))
+            raise
+        return items
+
+    return read
+
+
+def _map_reader(one: Reader) -> Reader:
+    def read(value: Any, notes: Notes) -> dict[str, Any]:
+        if type(value) is not dict:
+            raise wrong_type("an object", value)
+        entries: dict[str, Any] = {}
+        key = ""
+        try:
+            for key, item in value.items():
+                entries[key] = one(item, notes)
+        except Fault as fault:
+            fault.path.append(key)
+            raise
+        return entries
+
+    return read
+
+
+def _object_reader(
+    plain: Mapping[str, tuple[str, Reader]],
+    special: Mapping[str, Special],
+    unknown: Keep,
+    required: tuple[tuple[str, frozenset[str]], ...],
+) -> Reader:
+    def read(obj: Any, notes: Notes) -> dict[str, Any]:
+        if type(obj) is not dict:
+            raise wrong_type("an object", obj)
+        out: dict[str, Any] = {}
+        key = ""
+        try:
+            for key, value in obj.items():
+                field = plain.get(key)
+                if field is not None:
+                    if value is not None:
+                        out[field[0]] = field[1](value, notes)
+                    continue
+                handler = special.get(key)
+                if handler is not None:
+                    handler(obj, key, value, out, notes)
+                else:
+                    unknown(key, value, out, notes)
+        except Fault as fault:
+            fault.path.append(key)
+            raise
+        for name, members in required:
+            if members.isdisjoint(out):
+                raise missing(name)
+        return out
+
+    return read

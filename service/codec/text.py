@@ -1,0 +1,169 @@
+"""JSON text to values and back, keeping every number that a double or 64 bits cannot hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NoReturn
+
+import orjson
+
+from service.codec.fault import AnswerError, JsonFault
+
+# Numbers that the quick parser may change: 16 digits or more (a double holds any 15), or an exponent.
+_INEXACT = re.compile(rb"(?:[:,\[\s]|^)-?(?:\d[\d.]{15}|[\d.]+[eE])")
+_FRACTION = re.compile(rb"\d(?:\.\d|[eE][-+\d])")
+_BOM = b"\xef\xbb\xbf"
+_EXACT_DIGITS = 15
+
+
+class Literal(float):
+    """A number that keeps the text it was written as. As a float it is the nearest one, infinite where there is none."""
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, text: str) -> Literal:
+        """Make it from the text of a JSON number."""
+        literal = super().__new__(cls, text)
+        literal.text = text
+        return literal
+
+
+class Notes:
+    """What is noted while a value is read. `fraction`: some raw text holds a number that may have been rounded."""
+
+    __slots__ = ("fraction",)
+
+    def __init__(self) -> None:
+        self.fraction = False
+
+
+def dumps(value: Any) -> bytes:
+    """Return the JSON text of a value: what `orjson.dumps` takes, and the numbers of `parse`.
+
+    Raises:
+        TypeError: the value has no JSON form, or is nested more than 254 deep.
+    """
+    return orjson.dumps(value, default=_fragment)
+
+
+def parse(body: bytes) -> Any:
+    """Return the value of a JSON text. Numbers that a double or 64 bits cannot hold are kept as their text for `dumps`.
+
+    Raises:
+        AnswerError: it is not JSON.
+    """
+    try:
+        value = loads(body)
+        return loads_exactly(body) if maybe_inexact(body) else value
+    except JsonFault as fault:
+        raise AnswerError(fault.message) from None
+
+
+def loads(body: bytes) -> Any:
+    """Return the value of a JSON text, quickly; numbers may be rounded (see `maybe_inexact`).
+
+    Raises:
+        JsonFault: it is not JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        # Numbers beyond a double are refused by orjson, and the other parser says better what is wrong.
+        value = loads_exactly(body)
+        _refuse_surrogates(value)
+        return value
+
+
+def loads_exactly(body: bytes) -> Any:
+    """Return the value of a JSON text, with each number that would be rounded as a `Literal`.
+
+    Raises:
+        JsonFault: it is not JSON.
+    """
+    if not body.strip():
+        raise JsonFault("The JSON text is empty.")
+    if body.startswith(_BOM):
+        raise JsonFault("The JSON text begins with a byte order mark.")
+    try:
+        return json.loads(
+            body.decode(), parse_int=_exact_int, parse_float=_exact_float, parse_constant=_refuse_constant
+        )
+    except UnicodeDecodeError as error:
+        raise JsonFault(f"The JSON text is not UTF-8 at byte {error.start}.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}"
+        raise JsonFault(f"The text is not JSON: {error.msg.lower()} at {where}.") from None
+    except RecursionError:
+        raise JsonFault("The JSON text is nested too deep.") from None
+
+
+def maybe_inexact(body: bytes) -> bool:
+    """Whether the text may hold a number that `loads` rounds."""
+    return _INEXACT.search(body) is not None
+
+
+def deeper_than(body: bytes, value: Any, limit: int) -> bool:
+    """Whether the value of a JSON text is nested more than `limit` arrays and objects deep."""
+    if body.count(b"{") + body.count(b"[") <= limit:
+        return False
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(limit):
+        if not level:
+            return False
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
+
+
+def raw_text(value: Any, notes: Notes) -> str:
+    """Return the JSON text of a part of a parsed value.
+
+    Raises:
+        JsonFault: it is nested too deep.
+    """
+    try:
+        text = orjson.dumps(value, default=_fragment)
+    except TypeError:
+        raise JsonFault("The JSON text is nested too deep.") from None
+    if not notes.fraction and _FRACTION.search(text) is not None:
+        notes.fraction = True
+    return text.decode()
+
+
+def _fragment(value: Any) -> orjson.Fragment:
+    if isinstance(value, Literal):
+        return orjson.Fragment(value.text)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _exact_int(text: str) -> int | Literal:
+    if len(text) <= _EXACT_DIGITS:
+        return int(text)
+    literal = Literal(text)
+    if abs(literal) < 2**65 and -(2**63) <= int(text) < 2**64:
+        return int(text)
+    return literal
+
+
+def _exact_float(text: str) -> float:
+    return float(text) if len(text) <= _EXACT_DIGITS and "e" not in text and "E" not in text else Literal(text)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise JsonFault(f"The text is not JSON: {name} is no JSON value.")
+
+
+def _refuse_surrogates(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise JsonFault("The JSON text has half a surrogate pair, which is no character.") from None
+    except RecursionError:
+        raise JsonFault("The JSON text is nested too deep.") from None
