@@ -174,7 +174,7 @@ def message_spec(descriptor: Descriptor) -> MessageSpec:
             items.append(_union_spec(oneof))
     if any(isinstance(item, UnionSpec) and item.discriminator for item in items) and (len(items) > 1 or extra):
         raise TypeError(f"{descriptor.full_name}: a discriminated union must be alone in its message")
-    options = descriptor.GetOptions().Extensions[json_pb2.message]
+    options = descriptor.GetOptions().Extensions[json_pb2.message_json]
     return MessageSpec(descriptor.full_name, tuple(items), extra, options.refuse_typos)
 
 

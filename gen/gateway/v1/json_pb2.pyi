@@ -250,12 +250,12 @@ class MessageJson(message.Message):
 JSON_FIELD_NUMBER: builtins.int
 UNION_FIELD_NUMBER: builtins.int
 JSON_VALUE_FIELD_NUMBER: builtins.int
-MESSAGE_FIELD_NUMBER: builtins.int
+MESSAGE_JSON_FIELD_NUMBER: builtins.int
 json: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.FieldOptions, FieldJson]
 """JSON name, aliases and validation rules of a field."""
 union: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.OneofOptions, UnionJson]
 """A oneof that is one JSON value."""
 json_value: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.EnumValueOptions, builtins.str]
 """The JSON string of an enum value. Default: the value's name in lower case, without the enum's prefix."""
-message: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MessageOptions, MessageJson]
+message_json: extension_dict._ExtensionFieldDescriptor[descriptor_pb2.MessageOptions, MessageJson]
 """Rules of a whole message."""
