@@ -22,7 +22,7 @@ class EventTooLarge(ValueError):
 
 
 class EventDecoder:
-    """Turns one stream's bytes into events, in chunks of any size. An event without its blank line is never returned."""
+    """Turns one stream's bytes, in chunks of any size, into events. An event without its blank line is no event."""
 
     __slots__ = ("_at_start", "_data", "_event", "_line", "_line_size", "_max_event_bytes", "_size", "_skip_newline")
 

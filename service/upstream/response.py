@@ -1,0 +1,106 @@
+"""A provider's answer as the rest of the service reads it, and the time it may take."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from service.errors import FailureKind, ProviderFailure
+from service.upstream.sse import Event
+
+MAX_ERROR_BYTES = 1024 * 1024
+"""An error's body is read so far; the rest is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimeouts:
+    """Limits of one call, in seconds. All but `connect` and `idle` count from sending; None is no limit.
+
+    `first_event` (streamed calls) ends with the first event, `response` (unary calls) with the whole body. `idle` is
+    the time without any bytes after the first event, while the caller waits for them.
+    """
+
+    connect: float
+    first_event: float | None = None
+    idle: float | None = None
+    response: float | None = None
+    total: float | None = None
+
+
+class Limit(NamedTuple):
+    """A moment on the event loop's clock at which a wait ends, and the timeout it comes from."""
+
+    at: float
+    name: str
+    seconds: float
+
+
+def answer_limit(sent_at: float, timeouts: CallTimeouts) -> Limit | None:
+    """Return the earliest limit of what `sent_at` began: for the headers, a whole body, or the first event."""
+    given = (
+        ("first_event", timeouts.first_event),
+        ("response", timeouts.response),
+        ("total", timeouts.total),
+    )
+    return min(
+        (Limit(sent_at + seconds, name, seconds) for name, seconds in given if seconds is not None), default=None
+    )
+
+
+_TIMEOUT_TEXTS = {
+    "connect": "{provider} could not be connected to within {seconds:g} s",
+    "first_event": "{provider} sent no event within {seconds:g} s",
+    "idle": "{provider} sent nothing for {seconds:g} s",
+    "response": "{provider} did not answer within {seconds:g} s",
+    "total": "{provider} did not finish within {seconds:g} s",
+}
+
+
+def timed_out(provider: str, name: str, seconds: float) -> ProviderFailure:
+    """Return the failure of a passed limit."""
+    text = _TIMEOUT_TEXTS[name].format(provider=provider, seconds=seconds)
+    return ProviderFailure(FailureKind.TIMEOUT, f"{text} ({name} timeout)", timeout=name)
+
+
+def broken_off(provider: str, status: int) -> ProviderFailure:
+    """Return the failure of a body that ended before its end."""
+    return ProviderFailure(FailureKind.CUT, f"the answer of {provider} broke off", status=status)
+
+
+def event_too_large(provider: str, limit: int, status: int) -> ProviderFailure:
+    """Return the failure of an event of more than `limit` bytes."""
+    return ProviderFailure(FailureKind.MALFORMED, f"{provider} sent an event of more than {limit} bytes", status=status)
+
+
+class Response(Protocol):
+    """A provider's answer: its head, and its body either whole or as events."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status, 200 and above."""
+        ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers by lower-case name; of repeated ones the last."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return the whole body, decompressed. Of an error (status 400 and above) at most MAX_ERROR_BYTES.
+
+        Raises:
+            ProviderFailure: TIMEOUT; CUT, the body broke off; MALFORMED, it is larger than the provider's limit.
+        """
+        ...
+
+    def events(self) -> AsyncIterator[Sequence[Event]]:
+        """Yield the body's server-sent events, one item for each network chunk that completed any.
+
+        Ends where the body ends, which a body that is ended by closing cannot tell from being cut: only the events
+        themselves can. Reading to the end lets the connection be used again.
+
+        Raises:
+            ProviderFailure: TIMEOUT; CUT, the body broke off; MALFORMED, an event is larger than the provider's limit.
+        """
+        ...
