@@ -1,0 +1,171 @@
+"""What a request asks of an endpoint, and what of it an endpoint lacks by its catalogue entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, Modality, ResponseFormatType
+from gateway.v1.tools_pb2 import ToolChoiceMode
+
+from service.codec import field_names
+from service.config import Endpoint
+
+CHARACTERS_PER_TOKEN = 4
+_MOST_CHARACTERS_PER_TOKEN = 6
+"""Only odd texts have more, so a prompt that is too long even so is too long."""
+
+_JSON_FORMATS = (
+    ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT,
+    ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
+)
+_FREE_CHOICES = (ToolChoiceMode.TOOL_CHOICE_MODE_UNSPECIFIED, ToolChoiceMode.TOOL_CHOICE_MODE_AUTO)
+_OUTPUTS = MappingProxyType(
+    {Modality.MODALITY_TEXT: "text", Modality.MODALITY_IMAGE: "image", Modality.MODALITY_AUDIO: "audio"}
+)
+
+PARAMETERS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        name: frozenset((name, *others))
+        for name, *others in (
+            ("temperature",),
+            ("top_p",),
+            ("top_k",),
+            ("frequency_penalty",),
+            ("presence_penalty",),
+            ("logit_bias",),
+            ("seed",),
+            ("stop",),
+            ("logprobs",),
+            ("top_logprobs",),
+            ("n",),
+            ("response_format", "structured_outputs"),
+            ("verbosity",),
+            ("prediction",),
+            ("tools",),
+            ("tool_choice",),
+            ("parallel_tool_calls",),
+            ("functions", "tools"),
+            ("function_call", "tool_choice"),
+            ("web_search_options",),
+            ("reasoning", "reasoning_effort", "thinking"),
+            ("image_config",),
+            ("audio",),
+        )
+    }
+)
+"""Request fields that an endpoint may lack, each with the names in `supported_parameters` that stand for it."""
+
+
+def _forces_tools(request: CreateChatCompletionRequest) -> bool:
+    if not request.tools:
+        return False
+    return request.HasField("tool_choice_object") or request.tool_choice_mode not in _FREE_CHOICES
+
+
+_CAPABILITIES: Mapping[str, Callable[[CreateChatCompletionRequest], bool]] = MappingProxyType(
+    {
+        "tools": lambda request: len(request.tools) > 0,
+        "functions": lambda request: len(request.functions) > 0,
+        "tool_choice": _forces_tools,
+        "response_format": lambda request: request.response_format_object.type in _JSON_FORMATS,
+        "logprobs": lambda request: request.logprobs,
+        "n": lambda request: request.n > 1,
+        "web_search_options": lambda request: request.HasField("web_search_options"),
+    }
+)
+"""Parameters without which the answer is of another kind. Lack of any other is no reason to leave an endpoint."""
+
+
+class Lack(NamedTuple):
+    """What an endpoint lacks: in words, the request field that asks for it, and a code that clients act on, if any."""
+
+    what: str
+    param: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a request asks of an endpoint. `inputs` are kinds of input by the path of the first part of that kind."""
+
+    model_id: str
+    inputs: Mapping[str, str]
+    outputs: tuple[str, ...]
+    parameters: frozenset[str]
+    capabilities: tuple[str, ...]
+    max_tokens: int
+    prompt_characters: int
+
+
+def read_needs(request: CreateChatCompletionRequest, model_id: str) -> Needs:
+    """Return what a normalised request asks of an endpoint."""
+    characters, inputs = _read_messages(request)
+    return Needs(
+        model_id=model_id,
+        inputs=inputs,
+        outputs=tuple(_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS),
+        parameters=frozenset(name for name in field_names(request) if name in PARAMETERS),
+        capabilities=tuple(name for name, asks in _CAPABILITIES.items() if asks(request)),
+        max_tokens=request.max_completion_tokens,
+        prompt_characters=characters,
+    )
+
+
+def estimate_tokens(request: CreateChatCompletionRequest) -> int:
+    """Return roughly how many tokens a request will use: a token for four characters, and all it may generate."""
+    return _read_messages(request)[0] // CHARACTERS_PER_TOKEN + request.max_completion_tokens
+
+
+def find_lack(needs: Needs, endpoint: Endpoint) -> Lack | None:
+    """Return why an endpoint cannot serve a request, or None. What its catalogue entry leaves open, it can."""
+    modalities = endpoint.modalities
+    if modalities is not None:
+        for kind, path in needs.inputs.items():
+            if kind not in modalities.input:
+                return Lack(f"{kind} input", path)
+        for kind in needs.outputs:
+            if kind not in modalities.output:
+                return Lack(f"{kind} output", "modalities")
+    if endpoint.supported_parameters is not None:
+        for name in needs.capabilities:
+            if PARAMETERS[name].isdisjoint(endpoint.supported_parameters):
+                return Lack(name, name)
+    if endpoint.max_output_tokens is not None and needs.max_tokens > endpoint.max_output_tokens:
+        return Lack(f"more than {endpoint.max_output_tokens} output tokens", "max_completion_tokens")
+    if endpoint.context_length is not None:
+        tokens = needs.prompt_characters // _MOST_CHARACTERS_PER_TOKEN + needs.max_tokens
+        if tokens > endpoint.context_length:
+            what = f"a context of about {tokens} tokens (it takes {endpoint.context_length})"
+            return Lack(what, "messages", "context_length_exceeded")
+    return None
+
+
+def missing_parameters(needs: Needs, endpoint: Endpoint) -> list[str]:
+    """Return the parameters of a request that an endpoint does not take, sorted."""
+    supported = endpoint.supported_parameters
+    if supported is None:
+        return []
+    return sorted(name for name in needs.parameters if PARAMETERS[name].isdisjoint(supported))
+
+
+def _read_messages(request: CreateChatCompletionRequest) -> tuple[int, dict[str, str]]:
+    """Return the characters of all text, and the kinds of input by the path of the first part of that kind."""
+    characters = 0
+    inputs: dict[str, str] = {}
+    for place, message in enumerate(request.messages):
+        match message.WhichOneof("content"):
+            case "text":
+                characters += len(message.text)
+            case "parts":
+                for number, part in enumerate(message.parts.parts):
+                    kind = part.WhichOneof("part")
+                    if kind == "text":
+                        characters += len(part.text.text)
+                    elif kind in ("image", "audio", "video", "file") and kind not in inputs:
+                        inputs[kind] = f"messages[{place}].content[{number}]"
+        for call in message.tool_calls:
+            characters += len(call.function.arguments)
+    return characters, inputs

@@ -1,0 +1,43 @@
+"""The health of the providers as `gateway.v1` messages, for ListProviders."""
+
+from __future__ import annotations
+
+from gateway.v1.provider_service_pb2 import EndpointHealth, Provider
+
+from service.config import Config, Endpoint, Key
+from service.keys import allows
+from service.routing.health import HealthBoard
+
+
+def report_providers(config: Config, board: HealthBoard, key: Key, now: float) -> list[Provider]:
+    """Return the providers that a key may use, with the endpoints of the models that it may use, by name."""
+    endpoints: dict[str, list[EndpointHealth]] = {
+        name: [] for name in sorted(config.providers) if allows(key.providers, name)
+    }
+    for model_id, model in config.models.items():
+        if not allows(key.models, model_id):
+            continue
+        for endpoint in model.endpoints:
+            if endpoint.provider in endpoints:
+                endpoints[endpoint.provider].append(_report(model_id, endpoint, board, now))
+    return [
+        Provider(id=name, object="provider", dialect=config.providers[name].dialect, endpoints=found)
+        for name, found in endpoints.items()
+    ]
+
+
+def _report(model_id: str, endpoint: Endpoint, board: HealthBoard, now: float) -> EndpointHealth:
+    health = board.of(model_id, endpoint)
+    attempts, failures = health.counts(now)
+    latency, speed, rests = health.latency(now), health.speed(now), health.rests(now)
+    return EndpointHealth(
+        model=model_id,
+        upstream_model=endpoint.model,
+        status=endpoint.status,
+        breaker=health.state(now).value,
+        attempts=attempts,
+        failures=failures,
+        latency_ms=None if latency is None else round(latency * 1000, 3),
+        tokens_per_second=None if speed is None else round(speed, 2),
+        rests_s=round(rests, 3) if rests else None,
+    )
