@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import trustme
-import uvloop
 
 from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
@@ -25,11 +24,6 @@ from tests.fakes.wire import Answer, Connection, Request, Server, chunk, event, 
 
 PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
 SECRET = "top-secret-key"
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
 
 
 def post(url: str, body: bytes = b"{}") -> UpstreamRequest:
