@@ -226,7 +226,7 @@ class Ticket:
     breaker had opened when the attempt began; `probe` says whether it took one of the half-open breaker's places.
     """
 
-    __slots__ = ("_ended", "_health", "_holds", "_started", "opened", "probe")
+    __slots__ = ("_health", "_holds", "_started", "ended", "opened", "probe")
 
     def __init__(self, health: Health, opened: int, probe: bool, started: float) -> None:
         self.opened = opened
@@ -234,9 +234,9 @@ class Ticket:
         self._health = health
         self._started = started
         self._holds = probe
-        self._ended = False
+        self.ended = False
 
-    def answered(self, now: float) -> None:
+    def first_event(self, now: float) -> None:
         """Tell that the first content is there. A probe ends here, so that a long stream keeps nobody waiting."""
         self._health._first_events.append((now, now - self._started))
         self._give_back()
@@ -244,7 +244,7 @@ class Ticket:
 
     def succeeded(self, now: float, tokens_per_second: float | None = None) -> None:
         """Tell that the answer is complete. The speed is that after the first content, where known."""
-        if self._ended:
+        if self.ended:
             return
         self.release()
         self._health._succeeded(self, now)
@@ -253,7 +253,7 @@ class Ticket:
 
     def failed(self, failure: ProviderFailure, now: float) -> None:
         """Tell that the attempt failed."""
-        if self._ended:
+        if self.ended:
             return
         self.release()
         health = self._health
@@ -269,7 +269,7 @@ class Ticket:
 
     def release(self) -> None:
         """End the attempt without a verdict, as when the caller hung up. Harmless after another end: for `finally`."""
-        self._ended = True
+        self.ended = True
         self._give_back()
 
     def _give_back(self) -> None:
@@ -294,7 +294,7 @@ class HealthBoard:
             health = self._health[place] = Health(self._breaker)
         return health
 
-    def reconfigure(self, config: Config) -> None:
+    def reload(self, config: Config) -> None:
         """Forget endpoints that are gone, and all if the breaker's settings changed; try refused credentials anew."""
         if config.server.breaker != self._breaker:
             self._breaker = config.server.breaker
