@@ -1,0 +1,109 @@
+"""The decoder of `streamGenerateContent?alt=sse`: each event is a `GenerateContentResponse` with what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk, ChunkChoice, Delta, FunctionCallDelta, ToolCallDelta
+
+from service.providers.google.answers import (
+    Call,
+    blocked_prompt,
+    detail_of,
+    finish_reason_of,
+    logprobs_of,
+    read_parts,
+    usage_of,
+)
+from service.providers.google.errors import error_of
+from service.providers.google.shapes import Json, get_count, get_objects, get_text, json_object
+from service.providers.google.signatures import put_signature
+from service.upstream.sse import Event
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """How far a candidate has come: what it has so far, so that what is new gets the next index."""
+
+    calls: int = 0
+    images: int = 0
+    audios: int = 0
+    finished: bool = False
+
+
+class GoogleStreamDecoder:
+    """Turns the events of one stream into chunks. Its terminal event is the last candidate's `finishReason`."""
+
+    def __init__(self) -> None:
+        self._candidates: dict[int, _Candidate] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every candidate has ended, or the prompt was blocked."""
+        return bool(self._candidates) and all(candidate.finished for candidate in self._candidates.values())
+
+    def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        """Return the chunk that an event means; none if it says nothing.
+
+        Raises:
+            ProviderFailure: the event is an error or malformed, or the model ended without a usable answer.
+        """
+        answer = json_object(event.data)
+        if "error" in answer:
+            raise error_of(answer["error"], None, {})
+        chunk = ChatCompletionChunk()
+        if response_id := get_text(answer, "responseId"):
+            chunk.native_response_id = response_id
+        if version := get_text(answer, "modelVersion"):
+            chunk.system_fingerprint = version
+        for candidate in get_objects(answer, "candidates"):
+            chunk.choices.append(self._choice(candidate, response_id))
+        if (blocked := blocked_prompt(answer)) is not None:
+            self._candidates[0] = _Candidate(finished=True)
+            chunk.choices.add(delta=Delta(role="assistant"), finish_reason="content_filter", extra=blocked)
+        # every event has the counts so far; only the last are worth reading
+        if (self.finished or not chunk.choices) and (usage := usage_of(answer)) is not None:
+            chunk.usage.CopyFrom(usage)
+        return (chunk,) if chunk.choices or chunk.HasField("usage") else ()
+
+    def _choice(self, candidate: Json, response_id: str) -> ChunkChoice:
+        index = get_count(candidate, "index")
+        choice = ChunkChoice(index=index)
+        so_far = self._candidates.get(index)
+        if so_far is None:
+            so_far = self._candidates[index] = _Candidate()
+            choice.delta.role = "assistant"
+        pieces = read_parts(candidate, response_id, so_far.calls)
+        if pieces.text:
+            choice.delta.content = "".join(pieces.text)
+        if pieces.reasoning:
+            choice.delta.reasoning_content = "".join(pieces.reasoning)
+        for call in pieces.calls:
+            choice.delta.tool_calls.append(_tool_call(call, so_far.calls))
+            so_far.calls += 1
+        for image in pieces.images:
+            image.index = so_far.images
+            so_far.images += 1
+        choice.delta.images.extend(pieces.images)
+        for audio in pieces.audios:
+            audio.index = so_far.audios
+            so_far.audios += 1
+        choice.delta.audios.extend(pieces.audios)
+        choice.delta.extra.update(pieces.extra())
+        if (logprobs := logprobs_of(candidate)) is not None:
+            choice.logprobs.CopyFrom(logprobs)
+        finish = finish_reason_of(candidate, called=so_far.calls > 0)
+        choice.extra.update(detail_of(candidate, finish))
+        if finish is not None and not so_far.finished:  # older models repeat it
+            choice.finish_reason = finish
+            so_far.finished = True
+        return choice
+
+
+def _tool_call(call: Call, index: int) -> ToolCallDelta:
+    function = FunctionCallDelta(name=call.name, arguments=call.arguments)
+    delta = ToolCallDelta(index=index, id=call.id, type="function", function=function)
+    if call.signature:
+        put_signature(delta.extra, call.signature)
+    return delta
