@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
-from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
 from service.codec.checker import compile_checks
 from service.codec.fault import AnswerError, Fault, JsonFault
-from service.codec.reader import LENIENT, STRICT, compile_readers
-from service.codec.schema import DESCRIPTORS, SCHEMA, UnionSpec
-from service.codec.text import Notes, deeper_than, dumps, loads, loads_exactly, maybe_inexact, parse
+from service.codec.policy import LENIENT, STRICT
+from service.codec.reader import compile_readers
+from service.codec.schema import DESCRIPTORS, SCHEMA
+from service.codec.text import Notes, deeper_than, dumps, loads, loads_exactly, parse
 from service.codec.values import Reader
 from service.codec.writer import compile_writers
 from service.errors import GatewayError
@@ -24,7 +24,7 @@ M = TypeVar("M", bound=Message)
 C = TypeVar("C", bound=Callable[[Any], Any] | Reader)
 
 
-def _by_descriptor(compiled: Mapping[str, C]) -> Mapping[Descriptor, C]:
+def _by_descriptor(compiled: Mapping[str, C]) -> Mapping[object, C]:
     return MappingProxyType({DESCRIPTORS[name]: each for name, each in compiled.items()})
 
 
@@ -37,7 +37,7 @@ _JSON_NAMES = MappingProxyType(
         DESCRIPTORS[spec.full_name].fields_by_name[field.name]: item.json_name
         for spec in SCHEMA.values()
         for item in spec.items
-        for field in (item.members if isinstance(item, UnionSpec) else (item,))
+        for field in item.members
     }
 )
 
@@ -95,19 +95,19 @@ def encode(message: Message) -> bytes:
 
 
 def to_json(message: Message) -> dict[str, Any]:
-    """Return a message as a JSON object for `dumps`, fields in order of field number; raw fields are fragments of text."""
+    """Return a message as a JSON object for `dumps`: fields in order of number, raw ones as fragments of text."""
     return cast("dict[str, Any]", _WRITERS[message.DESCRIPTOR](message))
 
 
 def field_names(message: Message) -> Sequence[str]:
-    """Return the JSON names of the fields that are set in a message; unknown fields and nested ones are not among them."""
+    """Return the JSON names of the fields that are set in a message; nested and unknown ones are not among them."""
     return [name for field, _ in message.ListFields() if (name := _JSON_NAMES.get(field)) is not None]
 
 
 def _read(read: Reader, body: bytes, value: Any) -> dict[str, Any]:
-    """Read a parsed body; once more, parsed exactly, where a raw text took a number that was rounded."""
+    """Read a parsed body; once more, parsed exactly, where a raw text may hold a number that was rounded."""
     notes = Notes()
     fields: dict[str, Any] = read(value, notes)
-    if notes.fraction and maybe_inexact(body):
+    if notes.rounded:
         fields = read(loads_exactly(body), notes)
     return fields

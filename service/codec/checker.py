@@ -43,14 +43,12 @@ class _Compiler:
         checks: dict[FieldDescriptor, tuple[str, Check]] = {}
         required: list[tuple[str, frozenset[FieldDescriptor]]] = []
         for item in spec.items:
-            in_union = isinstance(item, UnionSpec)
-            members = item.members if isinstance(item, UnionSpec) else (item,)
-            for member in members:
-                check = self.field(member, in_union)
+            for member in item.members:
+                check = self.field(member, isinstance(item, UnionSpec))
                 if check is not None:
                     checks[fields[member.name]] = (item.json_name, check)
-            if item.required if isinstance(item, UnionSpec) else item.rules.required:
-                required.append((item.json_name, frozenset(fields[member.name] for member in members)))
+            if item.required:
+                required.append((item.json_name, frozenset(fields[member.name] for member in item.members)))
         if spec.extra is not None:
             checks[fields[spec.extra]] = ("", _extra_check(spec, discriminator))
         return _object_check(checks, tuple(required))

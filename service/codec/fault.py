@@ -18,7 +18,7 @@ class AnswerError(ValueError):
 
 
 class Fault(Exception):
-    """A mistake in a value. `code` is the error's code; `text` follows the quoted path, e.g. `must be a string, not null`.
+    """A mistake in a value. `code` is the error's code; `text` follows the quoted path: `must be a string, not null`.
 
     `path` holds the steps to the value from the innermost outwards: names and list indexes.
     """
@@ -41,9 +41,9 @@ class Fault(Exception):
     def message(self) -> str:
         """The mistake as a sentence."""
         param = self.param
-        if param is None:
-            return f"The JSON value {self.text}."
-        return f"'{param}' {self.text}."
+        subject = "The JSON value" if param is None else _quoted(param)
+        end = "" if self.text.endswith((".", "?")) else "."
+        return f"{subject} {self.text}{end}"
 
 
 class UnknownName(Fault):

@@ -1,7 +1,4 @@
-"""Readers of JSON objects, compiled from the specs: parsed JSON in, what a message's constructor takes out.
-
-Two policies: strict for requests, with every rule, and lenient for providers' answers, with none.
-"""
+"""Readers of JSON objects, compiled from the specs: parsed JSON in, what a message's constructor takes out."""
 
 from __future__ import annotations
 
@@ -11,106 +8,22 @@ from types import NoneType
 from typing import Any
 
 from service.codec.fault import Fault, UnknownName, missing, not_one_of, wrong_type
-from service.codec.rules import Check, count_check, value_check
+from service.codec.policy import Keep, Policy
+from service.codec.rules import Check
 from service.codec.schema import FieldSpec, Kind, MessageSpec, Shape, UnionSpec
-from service.codec.text import Notes, raw_text
-from service.codec.typos import nearest_name
-from service.codec.values import Reader, scalar, truncated_number, whole_number
+from service.codec.text import Notes
+from service.codec.values import Reader, scalar
 
-Keep = Callable[[str, Any, dict[str, Any], Notes], None]
-"""Takes the key and the value of an unknown field, and the message being read."""
 Special = Callable[[dict[str, Any], str, Any, dict[str, Any], Notes], None]
 """Reads a key that needs more than its value: the object, the key, the value, the message being read."""
 Assign = Callable[[dict[str, Any], Any, Notes], None]
 """Reads a value that is not null into the message being read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What strict and lenient readers do differently."""
-
-    integers: Callable[[FieldSpec], Reader]
-    value_check: Callable[[FieldSpec], Check | None]
-    count_check: Callable[[FieldSpec], Check | None]
-    required: Callable[[MessageSpec], tuple[tuple[str, frozenset[str]], ...]]
-    unknown: Callable[[MessageSpec], Keep]
-    unknown_name: Callable[[UnknownName, Keep], Keep]
-
-
 def compile_readers(schema: Mapping[str, MessageSpec], policy: Policy) -> Mapping[str, Reader]:
     """Return a reader of each message, by full name. Messages that contain themselves are not supported."""
     compiler = _Compiler(schema, policy, {})
     return {name: compiler.message(name) for name in schema}
-
-
-def _refuse_unknown(spec: MessageSpec) -> Keep:
-    keep = _keep(spec) if spec.extra is not None else None
-    nearest = nearest_name(spec.json_names) if spec.refuse_typos else None
-
-    def unknown(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
-        near = nearest(key) if nearest is not None else None
-        if near is not None:
-            raise Fault("unknown_parameter", f"is no known parameter; did you mean '{near}'?")
-        if keep is None:
-            raise Fault("unknown_parameter", "is no known parameter")
-        keep(key, value, out, notes)
-
-    return unknown
-
-
-def _accept_unknown(spec: MessageSpec) -> Keep:
-    def ignore(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
-        return None
-
-    return _keep(spec) if spec.extra is not None else ignore
-
-
-def _keep(spec: MessageSpec) -> Keep:
-    extra = spec.extra or ""
-
-    def keep(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
-        kept = out.get(extra)
-        if kept is None:
-            out[extra] = {key: raw_text(value, notes)}
-        else:
-            kept[key] = raw_text(value, notes)
-
-    return keep
-
-
-def _required(spec: MessageSpec) -> tuple[tuple[str, frozenset[str]], ...]:
-    return tuple(
-        (item.json_name, frozenset(members_of(item)))
-        for item in spec.items
-        if (item.required if isinstance(item, UnionSpec) else item.rules.required)
-    )
-
-
-def members_of(item: FieldSpec | UnionSpec) -> tuple[str, ...]:
-    """Return the names of the message's fields that one JSON value may be."""
-    return tuple(member.name for member in item.members) if isinstance(item, UnionSpec) else (item.name,)
-
-
-def _raise(fault: UnknownName, keep: Keep) -> Keep:
-    raise fault
-
-
-STRICT = Policy(
-    integers=whole_number,
-    value_check=value_check,
-    count_check=count_check,
-    required=_required,
-    unknown=_refuse_unknown,
-    unknown_name=_raise,
-)
-LENIENT = Policy(
-    integers=truncated_number,
-    value_check=lambda field: None,
-    count_check=lambda field: None,
-    required=lambda spec: (),
-    unknown=_accept_unknown,
-    unknown_name=lambda fault, keep: keep,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +48,11 @@ class _Compiler:
             if isinstance(item, FieldSpec) and item.kind is not Kind.ENUM and not item.aliases:
                 plain[item.json_name] = (item.name, self.field(item))
                 continue
-            assign = self.union(item) if isinstance(item, UnionSpec) else _assign(item.name, self.field(item))
-            null = (
-                next((each.name for each in item.members if each.kind is Kind.NULL), "")
-                if isinstance(item, UnionSpec)
-                else ""
-            )
+            if isinstance(item, UnionSpec):
+                assign = self.union(item)
+                null = next((each.name for each in item.members if each.kind is Kind.NULL), "")
+            else:
+                assign, null = _assign(item.name, self.field(item)), ""
             keys = (item.json_name, *item.aliases)
             for place, key in enumerate(keys):
                 special[key] = self.special(assign, keys[:place], null, unknown)
@@ -148,18 +60,20 @@ class _Compiler:
 
     def special(self, assign: Assign, better: tuple[str, ...], null: str, unknown: Keep) -> Special:
         """Return the reader of a key that loses against the `better` keys; `null` is the member that a null becomes."""
-        on_unknown_name = self.policy.unknown_name
+        unknown_names = self.policy.unknown_names
 
         def read(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+            loses = any(obj.get(other) is not None for other in better)
             if value is None:
-                if null:
+                if null and not loses:
                     out[null] = 0
                 return
-            loses = any(obj.get(other) is not None for other in better)
             try:
                 assign({} if loses else out, value, notes)
-            except UnknownName as fault:
-                on_unknown_name(fault, unknown)(key, value, out, notes)
+            except UnknownName:
+                if not unknown_names:
+                    raise
+                unknown(key, value, out, notes)
 
         return read
 
@@ -181,14 +95,15 @@ class _Compiler:
     def union(self, union: UnionSpec) -> Assign:
         """Return the reader of a value whose JSON kind says which member it is."""
         kinds: dict[type, tuple[str, Reader]] = {}
+        kind: type
         for member in union.members:
             match member.kind:
                 case Kind.NULL:
                     continue
-                case Kind.MESSAGE if (wrapped := self.schema[member.message].wrapped_list) is not None:
-                    kind, read = list, _wrapped(wrapped.name, self.field(wrapped))
                 case Kind.MESSAGE:
-                    kind, read = dict, self.value(member)
+                    wrapped = self.schema[member.message].wrapped_list
+                    kind = dict if wrapped is None else list
+                    read = self.value(member) if wrapped is None else _wrapped(wrapped.name, self.field(wrapped))
                 case _:
                     kind, read = str, self.value(member)
             if kind in kinds:

@@ -22,11 +22,11 @@ def value_check(field: FieldSpec) -> Check | None:
         case Kind.STRING if rules.allowed:
             return _allowed(rules.allowed)
         case Kind.STRING if rules.min_length is not None or rules.max_length is not None:
-            return _between(rules.min_length, rules.max_length, len, " characters")
+            return _between(rules.min_length, rules.max_length, len, "must have a length of")
         case Kind.DOUBLE:
-            return _finite(_between(rules.minimum, rules.maximum, float, ""))
+            return _finite(_between(rules.minimum, rules.maximum, float, "must be"))
         case Kind.INT if rules.minimum is not None or rules.maximum is not None:
-            return _between(rules.minimum, rules.maximum, int, "")
+            return _between(rules.minimum, rules.maximum, int, "must be")
     return None
 
 
@@ -35,7 +35,7 @@ def count_check(field: FieldSpec) -> Check | None:
     rules = field.rules
     if rules.min_items is None and rules.max_items is None:
         return None
-    return _between(rules.min_items, rules.max_items, len, " items")
+    return _between(rules.min_items, rules.max_items, len, "must have a number of items of")
 
 
 def enum_names(field: FieldSpec) -> dict[int, str]:
@@ -55,13 +55,13 @@ def _allowed(names: tuple[str, ...]) -> Check:
     return check
 
 
-def _between(low: float | None, high: float | None, size: Callable[[Any], float], unit: str) -> Check:
+def _between(low: float | None, high: float | None, size: Callable[[Any], float], subject: str) -> Check:
     def check(value: Any) -> None:
         measured = size(value)
         if low is not None and measured < low:
-            raise Fault("out_of_range", f"must be at least {low:g}{unit}, not {measured:g}{unit}")
+            raise Fault("out_of_range", f"{subject} at least {low:g}, not {measured}")
         if high is not None and measured > high:
-            raise Fault("out_of_range", f"must be at most {high:g}{unit}, not {measured:g}{unit}")
+            raise Fault("out_of_range", f"{subject} at most {high:g}, not {measured}")
 
     return check
 

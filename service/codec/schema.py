@@ -42,7 +42,7 @@ class EnumSpec:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is allowed in a field. Range, length and `allowed` are for each value, the item counts for the whole list."""
+    """What is allowed in a field. Range, length and `allowed` are for each value, item counts for the whole list."""
 
     required: bool = False
     minimum: float | None = None
@@ -78,6 +78,16 @@ class FieldSpec:
     write_null: bool = False
     write_empty: bool = False
     tags: tuple[str, ...] = ()
+
+    @property
+    def members(self) -> tuple[FieldSpec, ...]:
+        """The message's fields that hold the JSON value: this one."""
+        return (self,)
+
+    @property
+    def required(self) -> bool:
+        """Whether the JSON value must be given."""
+        return self.rules.required
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,15 @@ import orjson
 
 from service.codec.fault import AnswerError, JsonFault
 
-# Numbers that the quick parser may change: 16 digits or more (a double holds any 15), or an exponent.
-_INEXACT = re.compile(rb"(?:[:,\[\s]|^)-?(?:\d[\d.]{15}|[\d.]+[eE])")
-_FRACTION = re.compile(rb"\d(?:\.\d|[eE][-+\d])")
+# A number that may have been rounded: it has a fraction, an exponent, or more digits than every double holds.
+# Digits within strings match too, which costs a second parse and nothing else; telling them apart costs as much.
+_ROUNDED = re.compile(rb"\d(?:\.\d|[eE][-+\d]|\d{15})")
 _BOM = b"\xef\xbb\xbf"
 _EXACT_DIGITS = 15
 
 
 class Literal(float):
-    """A number that keeps the text it was written as. As a float it is the nearest one, infinite where there is none."""
+    """A number that keeps the text it was written as. As a float it is the nearest one, or infinite."""
 
     __slots__ = ("text",)
 
@@ -32,12 +32,12 @@ class Literal(float):
 
 
 class Notes:
-    """What is noted while a value is read. `fraction`: some raw text holds a number that may have been rounded."""
+    """What is noted while a value is read. `rounded`: some raw text holds a number that may have been rounded."""
 
-    __slots__ = ("fraction",)
+    __slots__ = ("rounded",)
 
     def __init__(self) -> None:
-        self.fraction = False
+        self.rounded = False
 
 
 def dumps(value: Any) -> bytes:
@@ -57,13 +57,13 @@ def parse(body: bytes) -> Any:
     """
     try:
         value = loads(body)
-        return loads_exactly(body) if maybe_inexact(body) else value
+        return loads_exactly(body) if _ROUNDED.search(body) is not None else value
     except JsonFault as fault:
         raise AnswerError(fault.message) from None
 
 
 def loads(body: bytes) -> Any:
-    """Return the value of a JSON text, quickly; numbers may be rounded (see `maybe_inexact`).
+    """Return the value of a JSON text, quickly; numbers may be rounded to doubles.
 
     Raises:
         JsonFault: it is not JSON.
@@ -88,9 +88,7 @@ def loads_exactly(body: bytes) -> Any:
     if body.startswith(_BOM):
         raise JsonFault("The JSON text begins with a byte order mark.")
     try:
-        return json.loads(
-            body.decode(), parse_int=_exact_int, parse_float=_exact_float, parse_constant=_refuse_constant
-        )
+        return _EXACT.decode(body.decode())
     except UnicodeDecodeError as error:
         raise JsonFault(f"The JSON text is not UTF-8 at byte {error.start}.") from None
     except json.JSONDecodeError as error:
@@ -98,11 +96,6 @@ def loads_exactly(body: bytes) -> Any:
         raise JsonFault(f"The text is not JSON: {error.msg.lower()} at {where}.") from None
     except RecursionError:
         raise JsonFault("The JSON text is nested too deep.") from None
-
-
-def maybe_inexact(body: bytes) -> bool:
-    """Whether the text may hold a number that `loads` rounds."""
-    return _INEXACT.search(body) is not None
 
 
 def deeper_than(body: bytes, value: Any, limit: int) -> bool:
@@ -132,8 +125,8 @@ def raw_text(value: Any, notes: Notes) -> str:
         text = orjson.dumps(value, default=_fragment)
     except TypeError:
         raise JsonFault("The JSON text is nested too deep.") from None
-    if not notes.fraction and _FRACTION.search(text) is not None:
-        notes.fraction = True
+    if not notes.rounded and _ROUNDED.search(text) is not None:
+        notes.rounded = True
     return text.decode()
 
 
@@ -158,6 +151,9 @@ def _exact_float(text: str) -> float:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise JsonFault(f"The text is not JSON: {name} is no JSON value.")
+
+
+_EXACT = json.JSONDecoder(parse_int=_exact_int, parse_float=_exact_float, parse_constant=_refuse_constant)
 
 
 def _refuse_surrogates(value: Any) -> None:

@@ -45,10 +45,8 @@ class _Compiler:
         fields = self.descriptors[spec.full_name].fields_by_name
         writers: dict[FieldDescriptor, tuple[str | None, Writer | None]] = {}
         for item in spec.items:
-            members = item.members if isinstance(item, UnionSpec) else (item,)
-            in_union = isinstance(item, UnionSpec)
-            for member in members:
-                writers[fields[member.name]] = (item.json_name, self.field(member, in_union))
+            for member in item.members:
+                writers[fields[member.name]] = (item.json_name, self.field(member, isinstance(item, UnionSpec)))
         if spec.extra is not None:
             writers[fields[spec.extra]] = (None, _spliced_map)
         return _object_writer(writers, _template(spec))
@@ -98,10 +96,10 @@ class _Compiler:
 def _template(spec: MessageSpec) -> dict[str | None, Any]:
     """Return what is written when nothing is set. Fields that may be left out, but stand before one that may not, are
     there as _ABSENT to keep their place."""
-    template = {item.json_name: _unset(item) for item in spec.items}
+    template: dict[str | None, Any] = {item.json_name: _unset(item) for item in spec.items}
     while template and next(reversed(template.values())) is _ABSENT:
         template.popitem()
-    return dict(template)
+    return template
 
 
 def _unset(item: FieldSpec | UnionSpec) -> Any:
