@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 
 from service.config import Provider
 from service.upstream.response import CallTimeouts, Limit, answer_limit, broken_off, event_too_large, timed_out
@@ -31,7 +31,7 @@ class ScriptedResponse:
         """See `Response.read`."""
         return b"".join([data async for data in self._play()])
 
-    async def events(self) -> AsyncIterator[Sequence[Event]]:
+    async def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """See `Response.events`."""
         decoder = EventDecoder(self._provider.max_event_bytes)
         async for data in self._play():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import aiohttp
 
@@ -153,7 +153,7 @@ class NetworkResponse:
             raise ProviderFailure(FailureKind.MALFORMED, message, status=self.status)
         return b"".join(parts)[:most]
 
-    async def events(self) -> AsyncIterator[Sequence[Event]]:
+    async def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """See `Response.events`."""
         self._watch = watch = Watch(self._sent_at, self._timeouts, self._http.close)
         clock = asyncio.get_running_loop().time

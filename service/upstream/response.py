@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -94,7 +94,7 @@ class Response(Protocol):
         """
         ...
 
-    def events(self) -> AsyncIterator[Sequence[Event]]:
+    def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """Yield the body's server-sent events, one item for each network chunk that completed any.
 
         Ends where the body ends, which a body that is ended by closing cannot tell from being cut: only the events

@@ -1,0 +1,192 @@
+"""Whole messages from streamed deltas and back, and usage summed over turns: pure folds over messages."""
+
+from __future__ import annotations
+
+from gateway.v1.chat_response_pb2 import (
+    AssistantMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChunkChoice,
+    Delta,
+    ToolCallDelta,
+    Usage,
+)
+from gateway.v1.content_pb2 import ROLE_ASSISTANT, TOOL_CALL_TYPE_CUSTOM, TOOL_CALL_TYPE_FUNCTION, ChatMessage, ToolCall
+
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+
+
+class MessageAccumulator:
+    """Folds one choice's deltas into the message that they spell, in linear time."""
+
+    def __init__(self) -> None:
+        self._message = AssistantMessage(role="assistant")
+        self._content: list[str] = []
+        self._refusal: list[str] = []
+        self._reasoning: list[str] = []
+        self._arguments: dict[int, list[str]] = {}
+        self._calls: dict[int, ToolCall] = {}
+
+    def add(self, delta: Delta) -> None:
+        """Append what is new."""
+        if delta.content:
+            self._content.append(delta.content)
+        if delta.refusal:
+            self._refusal.append(delta.refusal)
+        if delta.reasoning_content:
+            self._reasoning.append(delta.reasoning_content)
+        for call in delta.tool_calls:
+            self._add_call(call)
+        self._message.images.extend(delta.images)
+        self._message.audios.extend(delta.audios)
+        self._message.annotations.extend(delta.annotations)
+        for name, text in delta.extra.items():
+            self._message.extra[name] = _joined(self._message.extra.get(name), text)
+
+    def message(self) -> AssistantMessage:
+        """Return the message so far."""
+        message = AssistantMessage()
+        message.CopyFrom(self._message)
+        if self._content:
+            message.content = "".join(self._content)
+        if self._refusal:
+            message.refusal = "".join(self._refusal)
+        if self._reasoning:
+            message.reasoning_content = "".join(self._reasoning)
+        for index in sorted(self._calls):
+            call = message.tool_calls.add()
+            call.CopyFrom(self._calls[index])
+            text = "".join(self._arguments[index])
+            if call.type == TOOL_CALL_TYPE_CUSTOM:
+                call.custom.input = text
+            else:
+                call.function.arguments = text
+        return message
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        call = self._calls.get(delta.index)
+        if call is None:
+            call = self._calls[delta.index] = ToolCall(type=TOOL_CALL_TYPE_FUNCTION)
+            self._arguments[delta.index] = []
+        if delta.id:
+            call.id = delta.id
+        if delta.type == "custom":
+            call.type = TOOL_CALL_TYPE_CUSTOM
+        if delta.function.name:
+            call.function.name = delta.function.name
+        if delta.custom.name:
+            call.custom.name = delta.custom.name
+        self._arguments[delta.index].append(delta.function.arguments or delta.custom.input)
+        for name, text in delta.extra.items():
+            call.extra[name] = text
+        for name, text in delta.function.extra.items():
+            call.function.extra[name] = text
+
+
+def as_history(message: AssistantMessage) -> ChatMessage:
+    """Return a model's message as the next turn sends it back."""
+    history = ChatMessage(
+        role=ROLE_ASSISTANT,
+        tool_calls=message.tool_calls,
+        images=message.images,
+        audios=message.audios,
+        extra=message.extra,
+    )
+    if message.content:
+        history.text = message.content
+    elif message.tool_calls:
+        history.null_content = 0  # type: ignore[assignment]  # the stubs want the enum, protobuf takes its number
+    if message.HasField("refusal"):
+        history.refusal = message.refusal
+    if message.HasField("reasoning_content"):
+        history.reasoning_content = message.reasoning_content
+    for call in history.tool_calls:
+        call.ClearField("index")
+    return history
+
+
+def as_chunk(completion: ChatCompletion) -> ChatCompletionChunk:
+    """Return a whole answer as the one chunk that says the same, its usage with it."""
+    chunk = ChatCompletionChunk(created=completion.created, extra=completion.extra)
+    for name in ("native_response_id", "service_tier", "system_fingerprint", "moderation"):
+        if completion.HasField(name):
+            setattr(chunk, name, getattr(completion, name))
+    if completion.HasField("usage"):
+        chunk.usage.CopyFrom(completion.usage)
+    for choice in completion.choices:
+        into = chunk.choices.add(index=choice.index, delta=_as_delta(choice.message), extra=choice.extra)
+        if choice.HasField("logprobs"):
+            into.logprobs.CopyFrom(choice.logprobs)
+        if choice.HasField("finish_reason"):
+            into.finish_reason = choice.finish_reason
+    return chunk
+
+
+def _as_delta(message: AssistantMessage) -> Delta:
+    delta = Delta(
+        role="assistant",
+        images=message.images,
+        audios=message.audios,
+        annotations=message.annotations,
+        extra=message.extra,
+    )
+    for name in ("content", "refusal", "reasoning_content", "audio"):
+        if message.HasField(name):
+            setattr(delta, name, getattr(message, name))
+    for place, call in enumerate(message.tool_calls):
+        into = delta.tool_calls.add(index=place, id=call.id, extra=call.extra)
+        if call.type == TOOL_CALL_TYPE_CUSTOM:
+            into.type = "custom"
+            into.custom.CopyFrom(call.custom)
+        else:
+            into.type = "function"
+            into.function.name = call.function.name
+            into.function.arguments = call.function.arguments
+    for place, image in enumerate(delta.images):
+        image.index = place
+    for place, audio in enumerate(delta.audios):
+        audio.index = place
+    return delta
+
+
+def has_content(choice: ChunkChoice) -> bool:
+    """Say whether a chunk's choice carries content: anything but a role, an empty text or its end."""
+    delta = choice.delta
+    return bool(
+        delta.content
+        or delta.reasoning_content
+        or delta.tool_calls
+        or delta.refusal
+        or delta.images
+        or delta.audios
+        or delta.audio
+        or delta.annotations
+        or delta.HasField("function_call")
+        or delta.extra
+    )
+
+
+def add_usage(total: Usage, part: Usage) -> None:
+    """Add one turn's usage to the sum; details are summed too, unknown fields are the last turn's."""
+    total.prompt_tokens += part.prompt_tokens
+    total.completion_tokens += part.completion_tokens
+    total.total_tokens += part.total_tokens or part.prompt_tokens + part.completion_tokens
+    for name in _DETAILS:
+        if part.HasField(name):
+            into, details = getattr(total, name), getattr(part, name)
+            into.SetInParent()
+            for field, value in details.ListFields():
+                if field.name == "extra":
+                    into.extra.update(value)
+                else:
+                    setattr(into, field.name, getattr(into, field.name) + value)
+    total.extra.update(part.extra)
+
+
+def _joined(before: str | None, text: str) -> str:
+    """Join two JSON texts under one name: lists are concatenated, of other values the later wins."""
+    if before is None or not (before.startswith("[") and text.startswith("[")):
+        return text
+    head, tail = before[:-1].rstrip(), text[1:].lstrip()
+    separator = "" if head == "[" or tail == "]" else ","
+    return f"{head}{separator}{tail}"

@@ -1,0 +1,212 @@
+"""The one loop of attempts: asks the plan's targets in turn until one answers; the policy says what follows a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_response_pb2 import Attempt, ChatCompletion
+
+from service.chat.call import Call
+from service.chat.deps import Deps
+from service.chat.record import Record
+from service.chat.turn_stream import TurnStream
+from service.errors import GatewayError, ProviderFailure
+from service.providers.dialect import UpstreamRequest
+from service.routing import Again, Failed, GiveUp, Next, Plan, Position, Target, Ticket, Without, attempt_timeouts, decide
+from service.upstream import CallTimeouts
+
+T = TypeVar("T")
+Ask = Callable[[Target, Ticket, UpstreamRequest, CallTimeouts], Awaitable[T]]
+
+
+class Attempts:
+    """The attempts of one request, over all its turns. A later turn begins with the target that served the one before."""
+
+    def __init__(self, deps: Deps, plan: Plan, call: Call, record: Record) -> None:
+        self._deps = deps
+        self._targets = list(plan.targets)
+        self._call = call
+        self._record = record
+        self._total: float | None = None
+
+    async def complete(self, request: CreateChatCompletionRequest) -> tuple[Target, ChatCompletion]:
+        """Return a whole answer, and who gave it.
+
+        Raises:
+            GatewayError: nobody did.
+        """
+        return await self._ask(request, self._whole)
+
+    async def open(self, request: CreateChatCompletionRequest) -> tuple[Target, OpenTurn]:
+        """Return a stream whose first content is there, and who gives it. The caller closes it.
+
+        Raises:
+            GatewayError: nobody did.
+        """
+        return await self._ask(request, self._streamed)
+
+    async def _ask(self, request: CreateChatCompletionRequest, ask: Ask[T]) -> tuple[Target, T]:
+        targets = self._targets
+        target, rest = targets[0], targets[1:]
+        failed: list[Failed] = []
+        refused: frozenset[str] = frozenset()
+        repeated = False
+        while True:
+            try:
+                answer = await self._attempt(request, target, refused, len(rest), len(failed), ask)
+            except ProviderFailure as failure:
+                failed.append(Failed(target, self._masked(failure)))
+            else:
+                self._targets = [target, *(t for t in targets if t is not target)]
+                return target, answer
+            position = Position(
+                rest=rest,
+                refused=refused,
+                repeated=repeated,
+                max_attempts=self._deps.config.server.max_attempts,
+                remaining=self._remaining(target),
+            )
+            match decide(failed, position, self._deps.rng):
+                case Next(targets=following):
+                    target, rest = following[0], list(following[1:])
+                    refused, repeated = frozenset(), False
+                case Again(delay=delay):
+                    repeated = True
+                    await asyncio.sleep(delay)
+                case Without(parameter=parameter):
+                    refused |= {parameter}
+                    self._record.drop(parameter)
+                case GiveUp(error=error):
+                    raise error from failed[-1].failure
+
+    async def _attempt(
+        self,
+        request: CreateChatCompletionRequest,
+        target: Target,
+        refused: frozenset[str],
+        others: int,
+        before: int,
+        ask: Ask[T],
+    ) -> T:
+        endpoint, started = target.endpoint, time.monotonic()
+        ticket = target.health.begin(started)
+        attempt = Attempt(provider=endpoint.provider, upstream_model=endpoint.model, outcome="ok")
+        self._record.attempts.append(attempt)
+        self._call.headers["x-gateway-provider"] = endpoint.provider
+        self._call.headers["x-gateway-attempts"] = str(len(self._record.attempts))
+        try:
+            encoded = target.dialect.encode(request, target.provider, endpoint, refused)
+            self._record.sent(encoded)
+            self._record.step("ask", {"provider": endpoint.provider, "upstream_model": endpoint.model})
+            timeouts = attempt_timeouts(
+                target.provider.timeouts,
+                streamed=request.stream,
+                attempts_left=min(others + 1, self._deps.config.server.max_attempts - before),
+                remaining=self._remaining(target),
+            )
+            return await ask(target, ticket, encoded, timeouts)
+        except ProviderFailure as failure:
+            attempt.outcome = failure.kind.value
+            if failure.status is not None:
+                attempt.status = failure.status
+            ticket.failed(failure, time.monotonic())
+            self._record.step("failed", {"provider": endpoint.provider, "outcome": failure.kind.value})
+            raise
+        except BaseException:
+            attempt.outcome = "cancelled"
+            ticket.release()
+            raise
+        finally:
+            attempt.ms = round((time.monotonic() - started) * 1000, 3)
+
+    async def _whole(
+        self, target: Target, ticket: Ticket, encoded: UpstreamRequest, timeouts: CallTimeouts
+    ) -> ChatCompletion:
+        started = time.monotonic()
+        async with self._deps.upstream.send(target.endpoint.provider, encoded, timeouts) as response:
+            body = await response.read()
+            self._record.received(body)
+            if response.status != 200:
+                raise target.dialect.decode_error(response.status, response.headers, body)
+            completion = target.dialect.decode(body)
+        now = time.monotonic()
+        ticket.first_event(now)
+        ticket.succeeded(now, _speed(completion.usage.completion_tokens, now - started))
+        self._record.first_content()
+        return completion
+
+    async def _streamed(
+        self, target: Target, ticket: Ticket, encoded: UpstreamRequest, timeouts: CallTimeouts
+    ) -> OpenTurn:
+        stack = AsyncExitStack()
+        try:
+            response = await stack.enter_async_context(
+                self._deps.upstream.send(target.endpoint.provider, encoded, timeouts)
+            )
+            if response.status != 200:
+                body = await response.read()
+                self._record.received(body)
+                raise target.dialect.decode_error(response.status, response.headers, body)
+            stream = await TurnStream.open(stack, response, target.dialect, self._record.received)
+        except BaseException:
+            await stack.aclose()
+            raise
+        ticket.first_event(time.monotonic())
+        self._record.first_content()
+        return OpenTurn(stream, ticket)
+
+    def _remaining(self, target: Target) -> float:
+        """Return the seconds until the request must be answered: by the caller's deadline and the provider's `total`."""
+        now = time.monotonic()
+        remaining = self._call.started + target.provider.timeouts.total - now
+        if self._call.deadline is not None:
+            remaining = min(remaining, self._call.deadline - now)
+        return remaining
+
+    def _masked(self, failure: ProviderFailure) -> ProviderFailure:
+        failure.message = self._deps.masker.mask(failure.message)
+        return failure
+
+
+class OpenTurn:
+    """A stream whose first content is there, with its say in the endpoint's health."""
+
+    def __init__(self, stream: TurnStream, ticket: Ticket) -> None:
+        self.stream = stream
+        self._ticket = ticket
+        self._began = time.monotonic()
+
+    def succeeded(self, completion_tokens: int) -> None:
+        """Tell that the stream ended well."""
+        now = time.monotonic()
+        self._ticket.succeeded(now, _speed(completion_tokens, now - self._began))
+
+    def failed(self, failure: ProviderFailure) -> None:
+        """Tell that the stream broke."""
+        self._ticket.failed(failure, time.monotonic())
+
+    async def aclose(self) -> None:
+        """Close the provider's connection. Without a verdict the ticket is given back."""
+        if not self._ticket.ended:
+            self._ticket.release()
+        await self.stream.aclose()
+
+
+def broken(target: Target, failure: ProviderFailure) -> GatewayError:
+    """Return what the caller is told of a stream that broke after its first content."""
+    provider = target.endpoint.provider
+    detail = {"provider": provider, "upstream_model": target.endpoint.model, "outcome": failure.kind.value}
+    if failure.timeout is not None:
+        message = f"The provider {provider} took too long (timeout: {failure.timeout}): {failure.message}"
+        return GatewayError("upstream_timeout", message, details=[detail])
+    message = f"The provider {provider} broke its stream: {failure.message}"
+    return GatewayError("upstream_stream_broken", message, details=[detail], upstream_code=failure.code)
+
+
+def _speed(tokens: int, seconds: float) -> float | None:
+    return tokens / seconds if tokens and seconds > 0 else None

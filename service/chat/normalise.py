@@ -1,0 +1,231 @@
+"""Brings a request to the one form that routing and the dialects read, and takes out what is the gateway's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.v1.chat_request_pb2 import (
+    SERVICE_TIER_PRIORITY,
+    CreateChatCompletionRequest,
+    DebugOptions,
+    Reasoning,
+    ResponseFormatType,
+    ThinkingType,
+    TraceLevel,
+)
+from gateway.v1.content_pb2 import ROLE_SYSTEM, ChatMessage
+from gateway.v1.tools_pb2 import Tool, ToolChoiceMode
+
+from service.errors import GatewayError
+from service.tools import ServerTool, Settings
+
+_OWN_FIELDS = (
+    "system",
+    "speed",
+    "thinking",
+    "reasoning_effort",
+    "max_tool_calls",
+    "session_id",
+    "usage",
+    "meta",
+    "echo_upstream_request",
+    "debug",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the caller asked of the gateway itself. `trace` is "", "summary" or "full"."""
+
+    stream_usage: bool
+    cost: bool
+    meta: bool
+    upstream_request: bool
+    upstream_response: bool
+    trace: str
+    max_tool_calls: int | None
+    sticky_key: str
+    session_id: str
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A request ready for routing, with the gateway's own part of it. `tools`: server tools by function name."""
+
+    request: CreateChatCompletionRequest
+    options: Options
+    tools: Mapping[str, tuple[ServerTool, Settings]]
+
+
+def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, ServerTool]) -> Normalised:
+    """Normalise a valid request in place. `provider` is left for routing, which clears it.
+
+    Raises:
+        GatewayError: fields contradict each other, or a server tool's settings are wrong.
+    """
+    options = _options(request)
+    if request.HasField("system"):
+        message = ChatMessage(role=ROLE_SYSTEM, text=request.system)
+        request.messages.insert(0, message)
+    if request.speed == "fast":
+        request.service_tier = SERVICE_TIER_PRIORITY
+    _merge_reasoning(request)
+    if request.WhichOneof("response_format") is not None:
+        _unify_response_format(request)
+    tools = _replace_server_tools(request, registry) if request.tools else {}
+    if request.WhichOneof("tool_choice") is not None:
+        _check_tool_choice(request, registry, tools)
+    if tools and request.n > 1:
+        raise GatewayError("invalid_value", "n must be 1 together with server tools", param="n")
+    for name in _OWN_FIELDS:
+        request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
+    return Normalised(request, options, tools)
+
+
+def _options(request: CreateChatCompletionRequest) -> Options:
+    debug = request.debug
+    silenced = debug.HasField("enabled") and not debug.enabled
+    return Options(
+        stream_usage=request.usage or request.stream_options.include_usage,
+        cost=request.usage,
+        meta=request.meta,
+        upstream_request=request.echo_upstream_request or (debug.return_upstream_request and not silenced),
+        upstream_response=debug.return_upstream_response and not silenced,
+        trace="" if silenced else _trace(debug),
+        max_tool_calls=request.max_tool_calls if request.HasField("max_tool_calls") else None,
+        sticky_key=request.prompt_cache_key or request.session_id,
+        session_id=request.session_id,
+        dropped=_unknown_options(request),
+    )
+
+
+def _trace(debug: DebugOptions) -> str:
+    alone = debug.enabled and not (debug.return_upstream_request or debug.return_upstream_response)
+    if debug.trace or (alone and not debug.HasField("trace")):
+        return "full" if debug.trace_level == TraceLevel.TRACE_LEVEL_FULL else "summary"
+    return ""
+
+
+def _unknown_options(request: CreateChatCompletionRequest) -> tuple[str, ...]:
+    """Return the gateway-only settings that mean nothing here; they are reported, not sent."""
+    names = [f"debug.{name}" for name in request.debug.extra]
+    names += [f"provider.{name}" for name in request.provider.extra]
+    names += [f"provider.max_price.{name}" for name in request.provider.max_price.extra]
+    names += [f"provider_options.{name}" for name in request.provider_options.extra]
+    if request.HasField("speed") and request.speed != "fast":
+        names.append("speed")
+    return tuple(names)
+
+
+def _merge_reasoning(request: CreateChatCompletionRequest) -> None:
+    """Fold `thinking` and `reasoning_effort` into `reasoning`, which beats them key by key."""
+    if request.HasField("thinking"):
+        thinking, reasoning = request.thinking, request.reasoning
+        if thinking.effort and not reasoning.effort:
+            reasoning.effort = thinking.effort
+        if not reasoning.HasField("enabled"):
+            _set_enabled(request, reasoning)
+        if thinking.HasField("include_thoughts") and not reasoning.HasField("include_thoughts"):
+            reasoning.include_thoughts = thinking.include_thoughts
+        if thinking.HasField("max_tokens") and not reasoning.HasField("max_tokens"):
+            reasoning.max_tokens = thinking.max_tokens
+        for name, text in thinking.extra.items():
+            if name not in reasoning.extra:
+                reasoning.extra[name] = text
+    if request.reasoning_effort and not request.reasoning.effort:
+        request.reasoning.effort = request.reasoning_effort
+
+
+def _set_enabled(request: CreateChatCompletionRequest, reasoning: Reasoning) -> None:
+    thinking = request.thinking
+    if thinking.HasField("enabled"):
+        reasoning.enabled = thinking.enabled
+    elif thinking.type:
+        reasoning.enabled = thinking.type != ThinkingType.THINKING_TYPE_DISABLED
+
+
+def _unify_response_format(request: CreateChatCompletionRequest) -> None:
+    if request.WhichOneof("response_format") == "response_format_type":
+        request.response_format_object.type = request.response_format_type
+    form = request.response_format_object
+    if form.type == ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON:
+        form.type = ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT
+    if form.type != ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
+        return
+    if not form.HasField("json_schema") and form.HasField("schema"):
+        form.json_schema.name = "response"
+        form.json_schema.schema = form.schema
+    form.ClearField("schema")
+    if not form.json_schema.HasField("schema"):
+        raise GatewayError(
+            "missing_required_parameter",
+            "response_format of type json_schema needs a schema",
+            param="response_format.json_schema.schema" if form.HasField("json_schema") else "response_format.json_schema",
+        )
+
+
+def _replace_server_tools(
+    request: CreateChatCompletionRequest, registry: Mapping[str, ServerTool]
+) -> dict[str, tuple[ServerTool, Settings]]:
+    """Put a function in the place of each server tool, after the user's own tools."""
+    found: dict[str, tuple[ServerTool, Settings]] = {}
+    own: list[Tool] = []
+    for place, tool in enumerate(request.tools):
+        kind = tool.WhichOneof("tool")
+        server_tool = registry.get(kind or "")
+        if server_tool is None:
+            own.append(tool)
+            continue
+        try:
+            found[server_tool.function_name] = (server_tool, server_tool.settings(tool))
+        except GatewayError as error:
+            error.param = f"tools[{place}].{error.param}"
+            raise
+    if not found:
+        return found
+    for place, tool in enumerate(request.tools):
+        if tool.function.function.name in found and tool.WhichOneof("tool") == "function":
+            raise GatewayError(
+                "invalid_value",
+                f"the function name {tool.function.function.name} is reserved for the gateway's own tool",
+                param=f"tools[{place}].function.name",
+            )
+    kept = [Tool.FromString(tool.SerializeToString()) for tool in own]
+    kept += [Tool(function=server_tool.definition()) for server_tool, _ in found.values()]
+    request.ClearField("tools")
+    request.tools.extend(kept)
+    return found
+
+
+def _check_tool_choice(
+    request: CreateChatCompletionRequest,
+    registry: Mapping[str, ServerTool],
+    tools: Mapping[str, Any],
+) -> None:
+    """Point a choice of a server tool to its function, and refuse one of a tool that is not there."""
+    if request.WhichOneof("tool_choice") == "tool_choice_mode":
+        if request.tool_choice_mode != ToolChoiceMode.TOOL_CHOICE_MODE_GATEWAY_DATETIME:
+            return
+        chosen, path = registry["gateway_datetime"].function_name, "tool_choice"
+        present = chosen in tools
+    else:
+        choice = request.tool_choice_object
+        match choice.WhichOneof("choice"):
+            case "function":
+                chosen, path = choice.function.function.name, "tool_choice.function.name"
+                present = any(t.function.function.name == chosen for t in request.tools if t.HasField("function"))
+            case "custom":
+                chosen, path = choice.custom.custom.name, "tool_choice.custom.name"
+                present = any(t.custom.custom.name == chosen for t in request.tools if t.HasField("custom"))
+            case "gateway_datetime":
+                chosen, path = registry["gateway_datetime"].function_name, "tool_choice"
+                present = chosen in tools
+            case _:
+                return
+    if not present:
+        raise GatewayError("invalid_value", f"tool_choice names {chosen}, which is not in tools", param=path)
+    if path == "tool_choice":
+        request.tool_choice_object.function.function.name = chosen

@@ -1,0 +1,137 @@
+"""What happened while a request was served: attempts, drops, bodies and steps, for `meta`, `debug` and the access log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from gateway.v1.chat_response_pb2 import AdjustedParameter, Attempt, Candidate, CostLine, Debug, Meta, TraceStep, Usage
+
+from service.chat import cost
+from service.chat.accumulate import add_usage
+from service.chat.normalise import Options
+from service.config import Endpoint
+from service.providers.dialect import UpstreamRequest
+from service.telemetry import Masker
+
+# A debug answer holds at most so many bytes of a stream's events.
+_MAX_RESPONSE_BYTES = 4 * 1024 * 1024
+
+
+class Record:
+    """The record of one request, over all its attempts and turns. Times are milliseconds since it came."""
+
+    def __init__(self, options: Options, started: float, masker: Masker) -> None:
+        self._options = options
+        self._started = started
+        self._masker = masker
+        self.attempts: list[Attempt] = []
+        self.usage = Usage()
+        self._has_usage = False
+        self._cost_lines: list[CostLine] = []
+        self._dropped = dict.fromkeys(options.dropped)
+        self._adjusted: dict[str, AdjustedParameter] = {}
+        self._first_content_ms: float | None = None
+        self._request = b""
+        self._events: list[bytes] = []
+        self._event_bytes = 0
+        self._trace: list[TraceStep] = []
+
+    def ms(self) -> float:
+        """Milliseconds since the request came."""
+        return (time.monotonic() - self._started) * 1000
+
+    def step(self, name: str, summary: dict[str, Any], values: dict[str, Any] | None = None) -> None:
+        """Trace a step; `values` are told at level full only."""
+        if self._options.trace:
+            full = {**summary, **(values or {})} if self._options.trace == "full" else summary
+            text = self._masker.mask(orjson.dumps(full).decode())
+            self._trace.append(TraceStep(at_ms=round(self.ms(), 3), step=name, detail=text))
+
+    def sent(self, request: UpstreamRequest) -> None:
+        """Keep what went upstream."""
+        self._dropped.update(dict.fromkeys(request.dropped))
+        self._adjusted.update({parameter.name: parameter for parameter in request.adjusted})
+        self._events.clear()
+        self._event_bytes = 0
+        if self._options.upstream_request:
+            self._request = request.body
+
+    def received(self, body: bytes) -> None:
+        """Keep what came back: a whole body, or one event of a stream."""
+        if self._options.upstream_response and self._event_bytes < _MAX_RESPONSE_BYTES:
+            self._events.append(body)
+            self._event_bytes += len(body)
+
+    def first_content(self) -> None:
+        """Note the time of the first content."""
+        if self._first_content_ms is None:
+            self._first_content_ms = self.ms()
+
+    def drop(self, parameter: str) -> None:
+        """Note a parameter that a provider refused and was asked again without."""
+        self._dropped[parameter] = None
+
+    def served(self, endpoint: Endpoint, usage: Usage | None) -> None:
+        """Add a turn's usage, where the provider gave any, at its endpoint's prices."""
+        if usage is None:
+            return
+        self._has_usage = True
+        add_usage(self.usage, usage)
+        if endpoint.prices is not None:
+            self._cost_lines += cost.lines(usage, endpoint.prices)
+
+    def final_usage(self) -> Usage | None:
+        """Return the usage of all turns, with cost when asked for; None when no provider said."""
+        if not self._has_usage and not self.usage.HasField("server_tool_use"):
+            return None
+        if self._options.cost:
+            self.usage.cost.CopyFrom(cost.total(self._cost_lines))
+        return self.usage
+
+    def meta(self, endpoint: Endpoint, candidates: Sequence[Candidate]) -> Meta:
+        """Return `meta`, given who served and what became of the others."""
+        total_ms = self.ms()
+        meta = Meta(
+            provider=endpoint.provider,
+            upstream_model=endpoint.model,
+            total_ms=round(total_ms, 3),
+            dropped_parameters=list(self._dropped),
+            adjusted_parameters=list(self._adjusted.values()),
+            attempts=self.attempts,
+            candidates=candidates,
+        )
+        first = self._first_content_ms
+        if first is not None:
+            meta.time_to_first_token_ms = round(first, 3)
+            if self.usage.completion_tokens and total_ms > first:
+                meta.tokens_per_second = round(self.usage.completion_tokens / (total_ms - first) * 1000, 2)
+        return meta
+
+    def debug(self, *, streamed: bool) -> Debug | None:
+        """Return `debug`, when asked for; secrets are masked."""
+        options = self._options
+        if not (options.upstream_request or options.upstream_response or options.trace):
+            return None
+        debug = Debug(trace=self._trace)
+        if options.upstream_request:
+            debug.upstream_request = self._masker.mask(self._request.decode("utf-8", "replace"))
+        if options.upstream_response:
+            debug.upstream_response = self._masker.mask(_as_json(self._events, streamed))
+        return debug
+
+
+def _as_json(bodies: list[bytes], streamed: bool) -> str:
+    """Return bodies as JSON text: a stream's events as a list, what is no JSON as a string."""
+    texts = []
+    for body in bodies:
+        try:
+            orjson.loads(body)
+            texts.append(body)
+        except orjson.JSONDecodeError:
+            texts.append(orjson.dumps(body.decode("utf-8", "replace")))
+    if streamed:
+        return (b"[" + b",".join(texts) + b"]").decode()
+    return texts[-1].decode() if texts else "null"

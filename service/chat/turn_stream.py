@@ -1,0 +1,109 @@
+"""One provider's stream as chunks: decoded, primed to the first content, closed with the connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+
+from service.chat.accumulate import as_chunk, has_content
+from service.errors import FailureKind, ProviderFailure
+from service.providers.dialect import Dialect
+from service.upstream import Response
+
+Chunks = Sequence[ChatCompletionChunk]
+
+_EVENT_STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
+
+
+class TurnStream:
+    """The chunks of one provider's answer, a list for each piece that arrived.
+
+    `open` returns once content is there (or the whole of an answer without any), so that until then another provider
+    can be asked. Whoever has opened a stream closes it.
+    """
+
+    def __init__(self, stack: AsyncExitStack, chunks: AsyncGenerator[Chunks, None], held: deque[Chunks]) -> None:
+        self._stack = stack
+        self._chunks = chunks
+        self._held = held
+
+    @classmethod
+    async def open(
+        cls, stack: AsyncExitStack, response: Response, dialect: Dialect, received: Callable[[bytes], None]
+    ) -> TurnStream:
+        """Read up to the first content.
+
+        Raises:
+            ProviderFailure: the stream failed or ended before.
+        """
+        chunks = _decoded(response, dialect, received)
+        held: deque[Chunks] = deque()
+        async for piece in chunks:
+            held.append(piece)
+            if any(has_content(choice) or choice.finish_reason for chunk in piece for choice in chunk.choices):
+                break
+        return cls(stack, chunks, held)
+
+    def __aiter__(self) -> TurnStream:
+        return self
+
+    async def __anext__(self) -> Chunks:
+        """Return the next piece, those already read first.
+
+        Raises:
+            ProviderFailure: the stream broke.
+        """
+        return self._held.popleft() if self._held else await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """Close the provider's connection, unless its answer was read to the end."""
+        try:
+            await self._chunks.aclose()
+        finally:
+            await self._stack.aclose()
+
+
+def _decoded(response: Response, dialect: Dialect, received: Callable[[bytes], None]) -> AsyncGenerator[Chunks, None]:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return _whole(response, dialect, received)
+    if kind not in _EVENT_STREAMS:
+        raise ProviderFailure(FailureKind.MALFORMED, f"answered a streamed call with {kind}", status=response.status)
+    return _events(response, dialect, received)
+
+
+async def _whole(response: Response, dialect: Dialect, received: Callable[[bytes], None]) -> AsyncGenerator[Chunks, None]:
+    """A JSON answer to a streamed call is a stream of one chunk."""
+    body = await response.read()
+    received(body)
+    yield (as_chunk(dialect.decode(body)),)
+
+
+async def _events(response: Response, dialect: Dialect, received: Callable[[bytes], None]) -> AsyncGenerator[Chunks, None]:
+    decoder = dialect.stream_decoder()
+    begun = False
+    try:
+        async with aclosing(response.events()) as pieces:
+            async for events in pieces:
+                chunks: list[ChatCompletionChunk] = []
+                try:
+                    for event in events:
+                        received(event.data)
+                        chunks += decoder.decode(event)
+                except ProviderFailure:
+                    # What came with the failure goes out first, unless nothing did yet: then another can be asked.
+                    if begun and chunks:
+                        yield chunks
+                    raise
+                if chunks:
+                    begun = True
+                    yield chunks
+    except ProviderFailure:
+        # After its terminal event a stream has ended well, whatever its connection does then.
+        if not decoder.finished:
+            raise
+    if not decoder.finished:
+        raise ProviderFailure(FailureKind.CUT, "ended its stream without saying that it had finished")

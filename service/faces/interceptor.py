@@ -1,0 +1,195 @@
+"""What every call goes through: key, deadline, ids, load limit, one catch-all for errors, one line of access log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from ulid import ULID
+
+from service.chat import Call
+from service.config import Key
+from service.errors import INTERNAL_MESSAGE, GatewayError
+from service.faces.status import envelope, error_headers, status_code, status_details
+from service.runtime import Runtime
+
+CALL: ContextVar[Call] = ContextVar("call")
+"""The call that the running task serves."""
+
+log = logging.getLogger("gateway")
+
+_OPEN_PREFIXES = ("/grpc.",)
+_OPEN_METHODS = frozenset(
+    {
+        "/gateway.v1.HealthService/GetHealth",
+        "/gateway.v1.HealthService/GetReadiness",
+        "/gateway.v1.OpenAiService/GetOpenApi",
+        "/gateway.v1.OpenAiService/GetDocs",
+    }
+)
+_JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
+
+# The service answers a little before the caller's deadline, so that the caller reads a status and not a reset stream.
+_DEADLINE_MARGIN_S = 0.05
+_NOBODY = Key(name="", sha256="0" * 64)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each method once; the handlers of health checks and reflection are left as they are."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the method's wrapped handler."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None or method.startswith(_OPEN_PREFIXES):
+                return handler
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def _wrap(self, method: str, handler: Handler) -> Handler:
+        if handler.response_streaming:
+            make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
+        else:
+            make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
+        fail = _write_error if method in _JSON_METHODS else _abort
+        behaviour = self._serve(method, cast(Behaviour, inner), fail)
+        return make(  # type: ignore[return-value,operator,no-any-return]  # the stubs know synchronous behaviours only
+            behaviour, handler.request_deserializer, handler.response_serializer
+        )
+
+    def _serve(self, method: str, inner: Behaviour, fail: Callable[[Context, GatewayError, Call], Any]) -> Behaviour:
+        runtime = self._runtime
+        is_open = method in _OPEN_METHODS
+
+        async def serve(request: Any, context: Context) -> Any:
+            call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
+            runtime.active += 1
+            outcome = "ok"
+            try:
+                self._admit(call, context, is_open)
+                CALL.set(call)
+                return await inner(request, context)
+            except GatewayError as error:
+                outcome = error.wire_code
+                _note(call, error)
+                return await fail(context, error, call)
+            except asyncio.CancelledError:
+                outcome = "cancelled"
+                call.facts["status"] = 499
+                raise
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                outcome = "internal_error"
+                log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})
+                error = GatewayError("internal_error", INTERNAL_MESSAGE)
+                _note(call, error)
+                return await fail(context, error, call)
+            finally:
+                runtime.active -= 1
+                if not is_open:
+                    _access_log(method, call, outcome)
+
+        return serve
+
+    def _admit(self, call: Call, context: Context, is_open: bool) -> None:
+        runtime = self._runtime
+        if is_open:
+            return
+        metadata = dict(context.invocation_metadata() or ())
+        call.facts["request_id"] = metadata.get("x-request-id", "")
+        server = runtime.snapshot.config.server
+        if runtime.draining:
+            raise GatewayError("overloaded", "This worker is shutting down; send the request again.", retry_after=1)
+        if runtime.active > server.max_concurrency:
+            raise GatewayError("overloaded", "The gateway has too many requests in flight.", retry_after=1)
+        authorization = metadata.get("authorization")
+        call.key = runtime.snapshot.keyring.authenticate(cast("str | None", authorization), datetime.now(UTC))
+        call.deadline = _deadline(metadata, context.time_remaining(), call.started)
+
+
+def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:
+    """Return the monotonic time by which to answer: the sooner of the gRPC deadline and `x-request-timeout` (seconds)."""
+    waits = [] if remaining is None or remaining > 1e8 else [remaining - min(_DEADLINE_MARGIN_S, remaining / 10)]
+    text = metadata.get("x-request-timeout")
+    if text is not None:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise GatewayError(
+                "invalid_value", "x-request-timeout is to be a positive number of seconds", param="x-request-timeout"
+            )
+        waits.append(seconds)
+    return now + min(waits) if waits else None
+
+
+def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
+    """Return the initial metadata of an answer."""
+    total_ms = (time.monotonic() - call.started) * 1000
+    return (
+        ("x-generation-id", call.generation_id),
+        ("server-timing", f"gateway;dur={total_ms:.1f}"),
+        *call.headers.items(),
+    )
+
+
+async def _write_error(context: Context, error: GatewayError, call: Call) -> None:
+    """Answer a JSON method with OpenAI's envelope; the HTTP status travels in a header."""
+    await context.send_initial_metadata((*answer_headers(call), *error_headers(error).items()))
+    await context.write(HttpBody(content_type="application/json", data=envelope(error, call.generation_id)))
+
+
+async def _abort(context: Context, error: GatewayError, call: Call) -> None:
+    """Answer a typed method with a canonical status; Envoy turns `x-error-body` into the HTTP body."""
+    body = envelope(error, call.generation_id)
+    details = status_details(error, call.generation_id)
+    trailing = (
+        *answer_headers(call),
+        *error_headers(error).items(),
+        ("x-error-body-bin", body),
+        ("grpc-status-details-bin", details),
+    )
+    await context.abort(status_code(error), error.message, trailing)
+
+
+def _note(call: Call, error: GatewayError) -> None:
+    call.facts["status"] = error.http_status
+    if error.param:
+        call.facts["param"] = error.param
+
+
+def _access_log(method: str, call: Call, outcome: str) -> None:
+    facts = {
+        "method": method.rpartition("/")[2],
+        "generation_id": call.generation_id,
+        "key": call.key.name,
+        "status": 200,
+        "ms": round((time.monotonic() - call.started) * 1000, 2),
+        "outcome": outcome,
+        **call.facts,
+    }
+    log.info("call", extra={"facts": facts})

@@ -1,0 +1,133 @@
+"""The OpenAI-JSON face: HttpBody in, JSON or server-sent events out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from gateway.v1 import openai_service_pb2_grpc
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.empty_pb2 import Empty
+
+from service import codec
+from service.chat import Call, ChatStream
+from service.errors import INTERNAL_MESSAGE, GatewayError
+from service.faces.interceptor import CALL, answer_headers, log
+from service.faces.status import error_event
+from service.runtime import Runtime
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_DONE = b"data: [DONE]\n\n"
+_COMMENT = HttpBody(content_type="text/event-stream", data=b": keep-alive\n\n")
+
+
+class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
+    """Serves gateway.v1.OpenAiService."""
+
+    def __init__(self, runtime: Runtime, openapi: bytes, docs: bytes) -> None:
+        """`openapi` and `docs` are the bodies of /openapi.json and /docs."""
+        self._runtime = runtime
+        self._openapi = HttpBody(content_type="application/json", data=openapi)
+        self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
+
+    async def CreateChatCompletion(self, request: HttpBody, context: Context) -> None:  # type: ignore[override]  # noqa: N802
+        """Answer one chat completion, whole or as events."""
+        call, snapshot = CALL.get(), self._runtime.snapshot
+        server = snapshot.config.server
+        if len(request.data) > server.max_body_bytes:
+            raise GatewayError("request_too_large", f"The body is over the limit of {server.max_body_bytes} bytes.")
+        message = codec.decode_request(CreateChatCompletionRequest, request.data, max_depth=server.max_json_depth)
+        if not message.stream:
+            completion = await snapshot.chat.complete(message, call)
+            await context.send_initial_metadata(answer_headers(call))
+            await context.write(HttpBody(content_type="application/json", data=codec.encode(completion)))
+            return
+        async with await snapshot.chat.open(message, call) as stream:
+            await _send_events(stream, call, context, server.keep_alive)
+
+    async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:  # type: ignore[override]  # noqa: N802
+        """Answer with the OpenAPI description."""
+        return self._openapi
+
+    async def GetDocs(self, request: Empty, context: Context) -> HttpBody:  # type: ignore[override]  # noqa: N802
+        """Answer with the page that renders it."""
+        return self._docs
+
+
+async def _send_events(stream: ChatStream, call: Call, context: Context, keep_alive_s: float) -> None:
+    """Write a stream's events; what fails after the first is written as an error event, and nothing after it."""
+    lines = _EventWriter(context, keep_alive_s)
+    try:
+        async for chunks in stream:
+            if not lines.begun:
+                await context.send_initial_metadata((*answer_headers(call), ("cache-control", "no-cache")))
+            await lines.write(_events(chunks))
+        await lines.write(_DONE)
+    except GatewayError as error:
+        if not lines.begun:
+            raise
+        call.facts.update(status=200, outcome=error.wire_code)
+        await lines.write(error_event(error, call.generation_id))
+    except Exception:
+        if not lines.begun:
+            raise
+        log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})
+        call.facts.update(status=200, outcome="internal_error")
+        error = GatewayError("internal_error", INTERNAL_MESSAGE)
+        await lines.write(error_event(error, call.generation_id))
+    finally:
+        lines.close()
+
+
+def _events(chunks: Sequence[ChatCompletionChunk]) -> bytes:
+    if len(chunks) == 1:
+        return b"data: %b\n\n" % codec.encode(chunks[0])
+    return b"".join([b"data: %b\n\n" % codec.encode(chunk) for chunk in chunks])
+
+
+class _EventWriter:
+    """Writes events, and a comment line whenever the stream has been idle for a while.
+
+    One timer a stream, re-armed when it fires and not at every event.
+    """
+
+    def __init__(self, context: Context, keep_alive_s: float) -> None:
+        self.begun = False
+        self._context = context
+        self._keep_alive_s = keep_alive_s
+        self._loop = asyncio.get_running_loop()
+        self._lock = asyncio.Lock()
+        self._last = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._comment: asyncio.Task[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        async with self._lock:
+            if not self.begun:
+                self.begun = True
+                self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
+            await self._context.write(HttpBody(content_type="text/event-stream", data=data))
+            self._last = self._loop.time()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._comment is not None:
+            self._comment.cancel()
+
+    def _tick(self) -> None:
+        idle = self._loop.time() - self._last
+        if idle >= self._keep_alive_s and not self._lock.locked():
+            self._comment = self._loop.create_task(self._write_comment())
+            idle = 0.0
+        self._timer = self._loop.call_later(max(self._keep_alive_s - idle, 0.01), self._tick)
+
+    async def _write_comment(self) -> None:
+        async with self._lock:
+            await self._context.write(_COMMENT)
+            self._last = self._loop.time()

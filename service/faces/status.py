@@ -1,0 +1,84 @@
+"""The wire forms of an error: OpenAI's JSON envelope, and a canonical gRPC status with details."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from service.errors import GatewayError
+
+DOMAIN = "gateway.v1"
+
+
+def envelope(error: GatewayError, generation_id: str) -> bytes:
+    """Return OpenAI's error object as JSON text."""
+    body: dict[str, Any] = {
+        "message": error.message,
+        "type": error.error_class.type,
+        "param": error.param,
+        "code": error.wire_code,
+        "generation_id": generation_id,
+    }
+    if error.details:
+        body["details"] = list(error.details)
+    return orjson.dumps({"error": body})
+
+
+def error_event(error: GatewayError, generation_id: str) -> bytes:
+    """Return the server-sent event that ends a stream with an error."""
+    return b"data: " + envelope(error, generation_id) + b"\n\n"
+
+
+def error_headers(error: GatewayError) -> dict[str, str]:
+    """Return the headers that an error's HTTP answer has."""
+    headers = {"x-http-status": str(error.http_status)}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if error.http_status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return headers
+
+
+def status_code(error: GatewayError) -> StatusCode:
+    """Return the canonical code."""
+    return StatusCode[error.error_class.grpc]
+
+
+def status_details(error: GatewayError, generation_id: str) -> bytes:
+    """Return the google.rpc.Status of an error, serialized: ErrorInfo, and BadRequest and RetryInfo where they apply.
+
+    ErrorInfo's reason is the error's code in upper case; its metadata has `generation_id`, `param`, `http_status`, and
+    what each detail says, as `details[0].provider` and so on.
+    """
+    metadata = {"generation_id": generation_id, "http_status": str(error.http_status), "code": error.wire_code}
+    if error.param:
+        metadata["param"] = error.param
+    for place, detail in enumerate(error.details):
+        metadata.update(_flat(f"details[{place}]", detail))
+    details = [_packed(ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata=metadata))]
+    if error.param and error.http_status < 500:
+        violation = BadRequest.FieldViolation(field=error.param, description=error.message, reason=error.code.upper())
+        details.append(_packed(BadRequest(field_violations=[violation])))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
+        details.append(_packed(RetryInfo(retry_delay=delay)))
+    return Status(code=status_code(error).value[0], message=error.message, details=details).SerializeToString()
+
+
+def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+def _flat(path: str, detail: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{path}.{name}": str(value) for name, value in detail.items() if value is not None}

@@ -1,0 +1,191 @@
+"""One worker: wires the rooms together, serves, reloads on SIGHUP and drains on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import grpc
+import uvloop
+from gateway.v1 import (
+    chat_service_pb2,
+    chat_service_pb2_grpc,
+    health_service_pb2,
+    health_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    openai_service_pb2,
+    openai_service_pb2_grpc,
+    provider_service_pb2,
+    provider_service_pb2_grpc,
+)
+from google.protobuf.descriptor import FileDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service import catalogue, telemetry
+from service.chat import ChatCompletions, Deps
+from service.config import Config
+from service.faces.chat import ChatFace
+from service.faces.interceptor import CallInterceptor
+from service.faces.models import HealthFace, ModelFace, ProviderFace
+from service.faces.openai import OpenAiFace
+from service.keys import Keyring
+from service.limits import Limiter
+from service.providers import DIALECTS, simulator
+from service.routing import HealthBoard
+from service.runtime import Runtime, Snapshot
+from service.tools import REGISTRY
+from service.upstream import Upstream
+
+log = logging.getLogger("gateway")
+
+_LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
+# gRPC's own limit stands a little above the body's, so that the face answers for bodies just over it.
+_MESSAGE_SLACK = 1024 * 1024
+_FILES = (chat_service_pb2, health_service_pb2, model_service_pb2, openai_service_pb2, provider_service_pb2)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Where a worker listens, its place among the workers, and its environment."""
+
+    address: str
+    index: int
+    environ: Mapping[str, str]
+
+
+def run(settings: WorkerSettings) -> None:
+    """Serve until SIGTERM, on uvloop."""
+    telemetry.configure(settings.environ)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+async def serve(settings: WorkerSettings) -> None:
+    """Serve until SIGTERM or SIGINT, then let what is in flight finish."""
+    config = catalogue.load(settings.environ.get("GATEWAY_CONFIG"), settings.environ)
+    limiter = Limiter(config, settings.index, settings.environ.get("GATEWAY_LIMITS_FILE"))
+    board = HealthBoard(config.server.breaker)
+    worker = _Worker(settings, board, limiter)
+    runtime = Runtime(worker.snapshot(config), board, limiter)
+    server, checks = _server(runtime, config)
+    if server.add_insecure_port(settings.address) == 0:
+        raise OSError(f"the address {settings.address} is taken")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, worker.reload, runtime)
+    await server.start()
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    gc.collect()
+    gc.freeze()
+    log.info("ready", extra={"facts": {"worker": settings.index, "address": settings.address}})
+    await stop.wait()
+    runtime.draining = True
+    await checks.enter_graceful_shutdown()
+    await _drain(runtime, config.server.drain)
+    await server.stop(grace=1.0)
+    await runtime.snapshot.upstream.close()
+    await limiter.close()
+
+
+class _Worker:
+    """Makes snapshots: at start, and anew on reload."""
+
+    def __init__(self, settings: WorkerSettings, board: HealthBoard, limiter: Limiter) -> None:
+        self._settings = settings
+        self._board = board
+        self._limiter = limiter
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def snapshot(self, config: Config) -> Snapshot:
+        """Return a configuration with everything made from it."""
+        upstream = Upstream(config.providers, {"simulator": simulator.play})
+        masker = telemetry.Masker(config)
+        deps = Deps(
+            config=config,
+            dialects=DIALECTS,
+            upstream=upstream,
+            health=self._board,
+            limiter=self._limiter,
+            tools=REGISTRY,
+            masker=masker,
+            rng=random.Random(),
+        )
+        keyring = Keyring(config.keys, loopback=self._settings.address.startswith(_LOOPBACK))
+        return Snapshot(config, keyring, ChatCompletions(deps), masker, upstream)
+
+    def reload(self, runtime: Runtime) -> None:
+        """Take a new configuration; a bad one leaves the old one serving. Calls in flight end on the old one."""
+        try:
+            environ = self._settings.environ
+            config = catalogue.load(environ.get("GATEWAY_CONFIG"), environ)
+        except catalogue.ConfigError as error:
+            log.error("reload refused", extra={"facts": {"mistakes": error.mistakes}})
+            return
+        old = runtime.snapshot
+        self._board.reload(config)
+        self._limiter.reload(config)
+        runtime.snapshot = self.snapshot(config)
+        closing = asyncio.ensure_future(_close_later(old))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+        log.info("reloaded", extra={"facts": {"models": len(config.models), "keys": len(config.keys)}})
+
+
+async def _close_later(old: Snapshot) -> None:
+    """Close a replaced snapshot's connections once no call can still use them."""
+    await asyncio.sleep(max(p.timeouts.total for p in old.config.providers.values()))
+    await old.upstream.close()
+
+
+def _server(runtime: Runtime, config: Config) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    options = (
+        ("grpc.max_receive_message_length", config.server.max_body_bytes + _MESSAGE_SLACK),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )
+    server = grpc.aio.server(interceptors=(CallInterceptor(runtime),), options=options)
+    checks = health.aio.HealthServicer()
+    openai_face = OpenAiFace(runtime, _asset("openapi.json"), _asset("docs.html"))
+    chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), server)
+    openai_service_pb2_grpc.add_OpenAiServiceServicer_to_server(openai_face, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelFace(runtime), server)
+    provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(ProviderFace(runtime), server)
+    health_service_pb2_grpc.add_HealthServiceServicer_to_server(HealthFace(runtime), server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    files: list[FileDescriptor] = [module.DESCRIPTOR for module in _FILES]
+    names = [service.full_name for file in files for service in file.services_by_name.values()]
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return server, checks
+
+
+def _asset(name: str) -> bytes:
+    """Return a file of gen/, which is installed beside the generated package."""
+    folder = Path(str(resources.files("gateway")))
+    return (folder / name).read_bytes()
+
+
+async def _drain(runtime: Runtime, limit_s: float) -> None:
+    """Wait until no call is in flight, or for so long."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + limit_s
+    while runtime.active and loop.time() < until:
+        await asyncio.sleep(0.05)
+
+
+def settings_from(address: str, index: int) -> WorkerSettings:
+    """Return a worker's settings with this process's environment."""
+    return WorkerSettings(address, index, dict(os.environ))
