@@ -1,0 +1,94 @@
+"""The Envoy in front of the workers, for local runs: its configuration with local addresses, its command, its counters."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_TLS_CONTEXT = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What differs from one machine to the next. `workers` are (host, port)."""
+
+    host: str
+    port: int
+    workers: Sequence[tuple[str, int]]
+    admin_socket: Path
+    descriptor: Path
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    cors_origins: Sequence[str] = ()
+
+
+def render(template: str, edge: Edge) -> str:
+    """Return envoy/envoy.yaml's text with `edge` in place."""
+    config = yaml.safe_load(template)
+    config["admin"]["address"]["pipe"]["path"] = str(edge.admin_socket)
+    listener = config["static_resources"]["listeners"][0]
+    cluster = config["static_resources"]["clusters"][0]
+    chain = listener["filter_chains"][0]
+    connections = chain["filters"][0]["typed_config"]
+    listener["address"]["socket_address"] = {"address": edge.host, "port_value": edge.port}
+    cluster["type"] = "STATIC"
+    del cluster["dns_refresh_rate"]
+    cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [_endpoint(host, port) for host, port in edge.workers]}]
+    transcoder = next(f for f in connections["http_filters"] if f["name"] == "envoy.filters.http.grpc_json_transcoder")
+    transcoder["typed_config"]["proto_descriptor"] = str(edge.descriptor)
+    cors = connections["route_config"]["virtual_hosts"][0]["typed_per_filter_config"]["envoy.filters.http.cors"]
+    cors["allow_origin_string_match"] += [{"exact": origin} for origin in edge.cors_origins]
+    if edge.tls_cert and edge.tls_key:
+        chain["transport_socket"] = _tls(edge.tls_cert, edge.tls_key)
+    text: str = yaml.safe_dump(config, sort_keys=False)
+    return text
+
+
+def command(config: Path, threads: int) -> Sequence[str] | None:
+    """Return how to run Envoy with a configuration; None when it is not installed."""
+    beside_python = Path(sys.executable).with_name("envoy")
+    binary = str(beside_python) if beside_python.exists() else shutil.which("envoy")
+    if binary is None:
+        return None
+    options = ("--disable-hot-restart", "--log-level", "warning", "--file-flush-interval-msec", "1000")
+    return (binary, "-c", str(config), "--concurrency", str(threads), *options)
+
+
+async def counter(admin_socket: Path, name: str) -> int | None:
+    """Return one of Envoy's counters; None while Envoy does not answer or does not have it yet."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(str(admin_socket))
+    except OSError:
+        return None
+    try:
+        writer.write(f"GET /stats?filter=^{name}$ HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+    except OSError:
+        return None
+    finally:
+        writer.close()
+    _, found, rest = answer.partition(f"{name}: ")
+    return int(rest.split()[0]) if found else None
+
+
+def _endpoint(host: str, port: int) -> Mapping[str, Any]:
+    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+
+
+def _tls(cert: str, key: str) -> Mapping[str, Any]:
+    context = {
+        "alpn_protocols": ["h2", "http/1.1"],
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "tls_certificates": [{"certificate_chain": {"filename": cert}, "private_key": {"filename": key}}],
+    }
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {"@type": _TLS_CONTEXT, "common_tls_context": context},
+    }
