@@ -102,7 +102,7 @@ def plan(request: CreateChatCompletionRequest, model_id: str, surroundings: Surr
         if verdict is not None:
             refused.append((endpoint, verdict))
             continue
-        health = surroundings.health.of(model_id, endpoint)
+        health = surroundings.health.of(model_id, endpoint, provider)
         targets.append(Target(endpoint, provider, dialect, health, missing_parameters(needs, endpoint)))
     if not targets:
         raise _nobody_left(model_id, refused)

@@ -4,20 +4,21 @@ What an attempt's end says of its endpoint is one table, `EFFECTS`:
 - failures of the endpoint (connection, timeout, 5xx, garbage, 404) count against it; enough of them open its breaker;
 - 429 says that it works and wants a pause: it rests, and its breaker does not care;
 - refused credentials rest it for longer;
+- a timeout counts unless the caller's own deadline made it shorter than the endpoint's, for that says nothing of it;
 - a refusal of the request (400, content policy) is an answer, so the endpoint is well.
 Instants are readings of one monotonic clock, in seconds.
 """
 
 from __future__ import annotations
 
-import statistics
-from collections import deque
+import math
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from types import MappingProxyType
 
-from service.config import Breaker, Config, Endpoint
+from service.config import Breaker, Config, Endpoint, Provider, Timeouts
 from service.errors import FailureKind, ProviderFailure
+from service.routing.recent import Samples, Window
 
 RATE_LIMITED_REST = 5.0
 """Seconds that an endpoint rests after a 429 that names no wait."""
@@ -26,10 +27,11 @@ LONGEST_REST = 60.0
 CREDENTIALS_REST = 60.0
 """Seconds that an endpoint rests after it refused our credentials."""
 
-_BUCKETS = 10
-_SAMPLES = 64
-_SAMPLE_AGE = 300.0
 _LEAST_SHARE = 0.05
+_LEAST_PATIENCE = 1.0
+_PATIENCE = 4.0
+"""A first event that takes so many times the usual, and a second at least, is late whatever the timeout was."""
+_TIMER_SLACK = 0.95
 
 
 class BreakerState(StrEnum):
@@ -69,44 +71,6 @@ EFFECTS: Mapping[FailureKind, Effect] = MappingProxyType(
 )
 
 
-class Window:
-    """Counts of outcomes over the last `seconds`, in ten buckets, so that memory and time do not grow with traffic."""
-
-    __slots__ = ("_buckets", "_epoch", "_width", "attempts", "failures")
-
-    def __init__(self, seconds: float) -> None:
-        self._width = seconds / _BUCKETS
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._buckets = [[0, 0] for _ in range(_BUCKETS)]
-        self._epoch = 0
-        self.attempts = 0
-        self.failures = 0
-
-    def advance(self, now: float) -> None:
-        """Let go of what is older than the window. `attempts` and `failures` hold then."""
-        epoch = int(now / self._width)
-        if epoch == self._epoch:
-            return
-        for passed in range(max(self._epoch + 1, epoch - _BUCKETS + 1), epoch + 1):
-            bucket = self._buckets[passed % _BUCKETS]
-            self.attempts -= bucket[0]
-            self.failures -= bucket[1]
-            bucket[0] = bucket[1] = 0
-        self._epoch = max(self._epoch, epoch)
-
-    def add(self, failed: bool, now: float) -> None:
-        """Count one outcome."""
-        self.advance(now)
-        bucket = self._buckets[self._epoch % _BUCKETS]
-        bucket[0] += 1
-        bucket[1] += failed
-        self.attempts += 1
-        self.failures += failed
-
-
 class Health:
     """The health of one endpoint, as one worker sees it."""
 
@@ -120,9 +84,11 @@ class Health:
         "_rest_until",
         "_speeds",
         "_window",
+        "timeouts",
     )
 
-    def __init__(self, breaker: Breaker) -> None:
+    def __init__(self, breaker: Breaker, timeouts: Timeouts) -> None:
+        self.timeouts = timeouts
         self._breaker = breaker
         self._window = Window(breaker.window)
         self._open_until: float | None = None
@@ -130,8 +96,8 @@ class Health:
         self._probing = 0
         self._rest_until = 0.0
         self._rest_for_credentials = False
-        self._first_events: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
-        self._speeds: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._first_events = Samples()
+        self._speeds = Samples()
 
     def state(self, now: float) -> BreakerState:
         """Return the breaker's state."""
@@ -170,11 +136,11 @@ class Health:
 
     def latency(self, now: float) -> float | None:
         """Return the median of the seconds to the first event, or None when not measured in the last five minutes."""
-        return _median(self._first_events, now)
+        return self._first_events.median(now)
 
     def speed(self, now: float) -> float | None:
         """Return the median of completion tokens a second, or None when not measured in the last five minutes."""
-        return _median(self._speeds, now)
+        return self._speeds.median(now)
 
     def begin(self, now: float) -> Ticket:
         """Begin an attempt. While half open this takes a probe, which the ticket gives back."""
@@ -197,6 +163,25 @@ class Health:
         self._answered(ticket)
         self._window.add(False, now)
         self.forgive_credentials()
+
+    def _blames(self, failure: ProviderFailure, took: float, now: float) -> bool:
+        """Say whether a failure that came after `took` seconds is the endpoint's and not the caller's impatience."""
+        if failure.kind is not FailureKind.TIMEOUT:
+            return True
+        match failure.timeout:
+            case "connect":
+                patience = self.timeouts.connect
+            case "first_event":
+                usual = self.latency(now)
+                unusual = math.inf if usual is None else max(_LEAST_PATIENCE, _PATIENCE * usual)
+                patience = min(self.timeouts.first_event, unusual)
+            case "response":
+                patience = self.timeouts.response
+            case "total":
+                return False
+            case _:
+                return True
+        return took >= _TIMER_SLACK * patience
 
     def _failed(self, ticket: Ticket, failure: ProviderFailure, now: float) -> None:
         self._window.add(True, now)
@@ -238,7 +223,7 @@ class Ticket:
 
     def first_event(self, now: float) -> None:
         """Tell that the first content is there. A probe ends here, so that a long stream keeps nobody waiting."""
-        self._health._first_events.append((now, now - self._started))
+        self._health._first_events.add(now - self._started, now)
         self._give_back()
         self._health._answered(self)
 
@@ -249,7 +234,7 @@ class Ticket:
         self.release()
         self._health._succeeded(self, now)
         if tokens_per_second is not None:
-            self._health._speeds.append((now, tokens_per_second))
+            self._health._speeds.add(tokens_per_second, now)
 
     def failed(self, failure: ProviderFailure, now: float) -> None:
         """Tell that the attempt failed."""
@@ -261,7 +246,8 @@ class Ticket:
             case Effect.WELL:
                 health._succeeded(self, now)
             case Effect.FAILED:
-                health._failed(self, failure, now)
+                if health._blames(failure, now - self._started, now):
+                    health._failed(self, failure, now)
             case Effect.LIMITED:
                 health._rest(RATE_LIMITED_REST if failure.retry_after is None else failure.retry_after, now)
             case Effect.CREDENTIALS:
@@ -286,12 +272,12 @@ class HealthBoard:
         self._breaker = config.server.breaker
         self._health: dict[tuple[str, str, str], Health] = {}
 
-    def of(self, model_id: str, endpoint: Endpoint) -> Health:
-        """Return the health of an endpoint of a model."""
+    def of(self, model_id: str, endpoint: Endpoint, provider: Provider) -> Health:
+        """Return the health of a provider's endpoint of a model."""
         place = (model_id, endpoint.provider, endpoint.model)
         health = self._health.get(place)
         if health is None:
-            health = self._health[place] = Health(self._breaker)
+            health = self._health[place] = Health(self._breaker, provider.timeouts)
         return health
 
     def reload(self, config: Config) -> None:
@@ -299,14 +285,8 @@ class HealthBoard:
         if config.server.breaker != self._breaker:
             self._breaker = config.server.breaker
             self._health.clear()
-        kept = {
-            (m, endpoint.provider, endpoint.model) for m, model in config.models.items() for endpoint in model.endpoints
-        }
+        kept = {(model_id, e.provider, e.model) for model_id, model in config.models.items() for e in model.endpoints}
         self._health = {place: health for place, health in self._health.items() if place in kept}
-        for health in self._health.values():
+        for (_, provider, _), health in self._health.items():
+            health.timeouts = config.providers[provider].timeouts
             health.forgive_credentials()
-
-
-def _median(samples: deque[tuple[float, float]], now: float) -> float | None:
-    fresh = [value for at, value in samples if now - at <= _SAMPLE_AGE]
-    return statistics.median(fresh) if fresh else None

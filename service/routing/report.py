@@ -6,7 +6,7 @@ from gateway.v1.provider_service_pb2 import EndpointHealth, Provider
 
 from service.config import Config, Endpoint, Key
 from service.keys import allows
-from service.routing.health import HealthBoard
+from service.routing.health import Health, HealthBoard
 
 
 def report_providers(config: Config, board: HealthBoard, key: Key, now: float) -> list[Provider]:
@@ -19,15 +19,15 @@ def report_providers(config: Config, board: HealthBoard, key: Key, now: float) -
             continue
         for endpoint in model.endpoints:
             if endpoint.provider in endpoints:
-                endpoints[endpoint.provider].append(_report(model_id, endpoint, board, now))
+                health = board.of(model_id, endpoint, config.providers[endpoint.provider])
+                endpoints[endpoint.provider].append(_report(model_id, endpoint, health, now))
     return [
         Provider(id=name, object="provider", dialect=config.providers[name].dialect, endpoints=found)
         for name, found in endpoints.items()
     ]
 
 
-def _report(model_id: str, endpoint: Endpoint, board: HealthBoard, now: float) -> EndpointHealth:
-    health = board.of(model_id, endpoint)
+def _report(model_id: str, endpoint: Endpoint, health: Health, now: float) -> EndpointHealth:
     attempts, failures = health.counts(now)
     latency, speed, rests = health.latency(now), health.speed(now), health.rests(now)
     return EndpointHealth(
