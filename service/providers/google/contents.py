@@ -7,7 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from gateway.v1.content_pb2 import ChatMessage, ContentPart, FunctionCall, Role, ToolCall, ToolCallType
+from gateway.v1.content_pb2 import (
+    ROLE_ASSISTANT,
+    ROLE_DEVELOPER,
+    ROLE_FUNCTION,
+    ROLE_SYSTEM,
+    ROLE_TOOL,
+    TOOL_CALL_TYPE_CUSTOM,
+    TOOL_CALL_TYPE_FUNCTION,
+    ChatMessage,
+    ContentPart,
+    FunctionCall,
+    ToolCall,
+)
 
 from service.codec import AnswerError, parse
 from service.providers.google.media import IMAGE, VIDEO, Part, audio_part, file_part, media_part
@@ -53,20 +65,14 @@ class Dialogue:
         return {"contents": contents}
 
     def _parts(self, message: ChatMessage) -> tuple[str, list[Part]]:
-        match message.role:
-            case Role.ROLE_ASSISTANT:
-                self._note_name(message)
-                return "model", self._said(message)
-            case Role.ROLE_TOOL | Role.ROLE_FUNCTION:
-                return "user", [self._function_response(message)]
-            case role:
-                self._note_name(message)
-                kind = "system" if role in (Role.ROLE_SYSTEM, Role.ROLE_DEVELOPER) else "user"
-                return kind, self._content(message)
-
-    def _note_name(self, message: ChatMessage) -> None:
+        role = message.role
+        if role in (ROLE_TOOL, ROLE_FUNCTION):
+            return "user", [self._function_response(message)]
         if message.HasField("name"):
             self.report.drop("messages[].name")
+        if role == ROLE_ASSISTANT:
+            return "model", self._said(message)
+        return "system" if role in (ROLE_SYSTEM, ROLE_DEVELOPER) else "user", self._content(message)
 
     def _content(self, message: ChatMessage) -> list[Part]:
         if message.HasField("text"):
@@ -125,19 +131,19 @@ class Dialogue:
 
     def _calls(self, message: ChatMessage) -> list[Part]:
         calls = [self._call(call) for call in message.tool_calls]
-        known = {call.id for call in message.tool_calls}
-        for content in message.parts.parts if message.HasField("parts") else ():
-            part = content.tool_call
-            if content.HasField("tool_call") and part.id not in known:
-                whole = ToolCall(id=part.id, type=ToolCallType.TOOL_CALL_TYPE_FUNCTION, function=part.function)
-                whole.extra.update(part.extra)
-                calls.append(self._call(whole))
+        if message.HasField("parts"):
+            known = {call.id for call in message.tool_calls}
+            for content in message.parts.parts:
+                part = content.tool_call
+                if content.HasField("tool_call") and part.id not in known:
+                    whole = ToolCall(id=part.id, type=TOOL_CALL_TYPE_FUNCTION, function=part.function, extra=part.extra)
+                    calls.append(self._call(whole))
         if message.HasField("function_call"):
             calls.append({"functionCall": _function_call(message.function_call)})
         return calls
 
     def _call(self, call: ToolCall) -> Part:
-        if call.type == ToolCallType.TOOL_CALL_TYPE_CUSTOM:
+        if call.type == TOOL_CALL_TYPE_CUSTOM:
             written: dict[str, Any] = {"name": call.custom.name, "args": {"input": call.custom.input}}
         else:
             written = _function_call(call.function)
@@ -174,9 +180,12 @@ def _json_object(text: str) -> orjson.Fragment | None:
     if not text.lstrip().startswith("{"):
         return None
     try:
-        parse(text.encode())
-    except AnswerError:
-        return None
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            parse(text.encode())  # which takes numbers beyond a double, too
+        except AnswerError:
+            return None
     return orjson.Fragment(text)
 
 

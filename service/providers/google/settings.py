@@ -104,6 +104,8 @@ def _sampling(request: CreateChatCompletionRequest, wanted: frozenset[str], repo
         config["responseLogprobs"] = True
         if "top_logprobs" in wanted and request.top_logprobs:
             config["logprobs"] = request.top_logprobs
+    elif "top_logprobs" in wanted:
+        report.drop("top_logprobs")
     return config
 
 

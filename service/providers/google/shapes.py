@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from service.codec import AnswerError, dumps, parse
 from service.errors import FailureKind, ProviderFailure
 
@@ -22,8 +24,9 @@ def json_object(body: bytes) -> Json:
         ProviderFailure: it is something else.
     """
     try:
-        value = parse(body)
-    except AnswerError as error:
+        # of all numbers only those in a call's arguments go on as text, where one that was rounded would show
+        value = parse(body) if b"functionCall" in body else orjson.loads(body)
+    except (AnswerError, orjson.JSONDecodeError) as error:
         raise malformed("it is not JSON") from error
     if isinstance(value, list) and len(value) == 1:  # some front ends of Google's wrap errors in a list
         value = value[0]
@@ -47,8 +50,11 @@ def get_objects(value: Json, name: str) -> list[Json]:
     found = value.get(name)
     if found is None:
         return []
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-        raise malformed(f"{name} is not a list of objects")
+    if not isinstance(found, list):
+        raise malformed(f"{name} is not a list")
+    for item in found:
+        if not isinstance(item, dict):
+            raise malformed(f"{name} is not a list of objects")
     return found
 
 

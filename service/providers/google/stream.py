@@ -49,6 +49,8 @@ class GoogleStreamDecoder:
         Raises:
             ProviderFailure: the event is an error or malformed, or the model ended without a usable answer.
         """
+        if event.event not in ("message", "error"):  # Gemini's events have no names; a proxy's pings have
+            return ()
         answer = json_object(event.data)
         if "error" in answer:
             raise error_of(answer["error"], None, {})
@@ -58,47 +60,45 @@ class GoogleStreamDecoder:
         if version := get_text(answer, "modelVersion"):
             chunk.system_fingerprint = version
         for candidate in get_objects(answer, "candidates"):
-            chunk.choices.append(self._choice(candidate, response_id))
+            self._decode_candidate(candidate, response_id, chunk.choices.add())
         if (blocked := blocked_prompt(answer)) is not None:
             self._candidates[0] = _Candidate(finished=True)
             chunk.choices.add(delta=Delta(role="assistant"), finish_reason="content_filter", extra=blocked)
         # every event has the counts so far; only the last are worth reading
-        if (self.finished or not chunk.choices) and (usage := usage_of(answer)) is not None:
+        if (not chunk.choices or self.finished) and (usage := usage_of(answer)) is not None:
             chunk.usage.CopyFrom(usage)
         return (chunk,) if chunk.choices or chunk.HasField("usage") else ()
 
-    def _choice(self, candidate: Json, response_id: str) -> ChunkChoice:
-        index = get_count(candidate, "index")
-        choice = ChunkChoice(index=index)
+    def _decode_candidate(self, candidate: Json, response_id: str, choice: ChunkChoice) -> None:
+        index = choice.index = get_count(candidate, "index")
         so_far = self._candidates.get(index)
         if so_far is None:
             so_far = self._candidates[index] = _Candidate()
             choice.delta.role = "assistant"
         pieces = read_parts(candidate, response_id, so_far.calls)
-        if pieces.text:
-            choice.delta.content = "".join(pieces.text)
+        if text := "".join(pieces.text):
+            choice.delta.content = text
         if pieces.reasoning:
             choice.delta.reasoning_content = "".join(pieces.reasoning)
         for call in pieces.calls:
             choice.delta.tool_calls.append(_tool_call(call, so_far.calls))
             so_far.calls += 1
         for image in pieces.images:
-            image.index = so_far.images
+            choice.delta.images.add(index=so_far.images).MergeFrom(image)
             so_far.images += 1
-        choice.delta.images.extend(pieces.images)
         for audio in pieces.audios:
-            audio.index = so_far.audios
+            choice.delta.audios.add(index=so_far.audios).MergeFrom(audio)
             so_far.audios += 1
-        choice.delta.audios.extend(pieces.audios)
-        choice.delta.extra.update(pieces.extra())
+        if pieces.signature or pieces.other:
+            choice.delta.extra.update(pieces.extra())
         if (logprobs := logprobs_of(candidate)) is not None:
             choice.logprobs.CopyFrom(logprobs)
         finish = finish_reason_of(candidate, called=so_far.calls > 0)
-        choice.extra.update(detail_of(candidate, finish))
+        if detail := detail_of(candidate, finish):
+            choice.extra.update(detail)
         if finish is not None and not so_far.finished:  # older models repeat it
             choice.finish_reason = finish
             so_far.finished = True
-        return choice
 
 
 def _tool_call(call: Call, index: int) -> ToolCallDelta:

@@ -8,14 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.v1.chat_response_pb2 import ChatCompletion, ChatCompletionChunk
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_response_pb2 import AssistantMessage, ChatCompletion, ChatCompletionChunk
+from gateway.v1.content_pb2 import TOOL_CALL_TYPE_FUNCTION
 from google.genai import types
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
+from service.codec import decode_request, encode
+from service.config import Endpoint, Provider
 from service.errors import FailureKind, ProviderFailure
 from service.providers.google import GoogleDialect
 from service.upstream.sse import Event, EventDecoder
+from tests.fakes.google import check_request
 
 RECORDINGS = Path(__file__).parents[2] / "recordings" / "google"
 DIALECT = GoogleDialect()
@@ -248,7 +253,7 @@ def test_streamed_text(size: int) -> None:
         {**common, "choices": [{"delta": {"content": " mit\u2028einander 👋"}}]},
         {
             **common,
-            "choices": [{"delta": {"content": ""}, "finish_reason": "stop"}],
+            "choices": [{"finish_reason": "stop"}],
             "usage": {
                 "prompt_tokens": 5,
                 "completion_tokens": 6,
@@ -336,6 +341,7 @@ def test_a_malformed_event_fails(data: bytes) -> None:
 def test_an_event_that_says_nothing_is_ignored() -> None:
     decoder = DIALECT.stream_decoder()
     assert decoder.decode(Event("message", b'{"responseId": "x", "somethingNew": {}}')) == ()
+    assert decoder.decode(Event("ping", b"1")) == ()
     assert not decoder.finished
 
 
@@ -428,3 +434,48 @@ def test_an_unknown_name_in_a_schema_is_the_callers_mistake() -> None:
     message = "Invalid JSON payload received. Unknown name \"const\" at 'tools[0]': Cannot find field."
     body = json.dumps({"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}}).encode()
     assert DIALECT.decode_error(400, {}, body).kind is FailureKind.REJECTED
+
+
+def sent_back(message: AssistantMessage) -> Any:
+    """The parts that Gemini gets when a client sends a message back as it came, as JSON."""
+    body = b'{"model": "m", "messages": [{"role": "user", "content": "?"}, %s]}' % encode(message)
+    request = decode_request(CreateChatCompletionRequest, body, max_depth=32)
+    provider = Provider(dialect="google", base_url="https://gemini.test")
+    endpoint = Endpoint(provider="google", model="gemini-3-flash-preview")
+    return check_request(DIALECT.encode(request, provider, endpoint, frozenset()).body)["contents"][1]["parts"]
+
+
+def test_calls_and_signatures_survive_the_way_through_a_client() -> None:
+    assert sent_back(decoded("parallel_tools.json").choices[0].message) == [
+        {"text": "I will look."},
+        {
+            "functionCall": {
+                "id": "call_pArAlLeL_0",
+                "name": "get_weather",
+                "args": {"unit": "c", "city": "Zürich", "days": 1, "offset": 0.5},
+            },
+            "thoughtSignature": "CvQBAcsigA==",
+        },
+        {"functionCall": {"id": "call_pArAlLeL_1", "name": "get_weather", "args": {"city": "Oslo"}}},
+        {"functionCall": {"id": "call_pArAlLeL_2", "name": "get_time", "args": {}}},
+    ]
+    assert sent_back(decoded("thoughts.json").choices[0].message) == [{"text": "4", "thoughtSignature": "CiQBcsjafE0="}]
+
+
+def test_streamed_calls_and_signatures_survive_the_way_through_a_client() -> None:
+    message = AssistantMessage(role="assistant")
+    for delta in (chunk.choices[0].delta for chunk in streamed("tools.sse")[0]):
+        message.extra.update(delta.extra)
+        for call in delta.tool_calls:
+            whole = message.tool_calls.add(id=call.id, type=TOOL_CALL_TYPE_FUNCTION, extra=call.extra)
+            whole.function.name, whole.function.arguments = call.function.name, call.function.arguments
+    parts = sent_back(message)
+    assert [part["functionCall"]["id"] for part in parts] == ["fc_1", "call_tOoLs_1", "call_tOoLs_2"]
+    assert [part.get("thoughtSignature") for part in parts] == ["CvQBAcsigA==", None, None]
+
+
+def test_the_numbers_of_arguments_are_exact() -> None:
+    arguments = '{"n":0.12345678901234567891,"m":1e400}'
+    call = b'{"functionCall": {"name": "f", "args": %s}}' % arguments.encode()
+    completion = DIALECT.decode(b'{"candidates": [{"content": {"parts": [%s]}}]}' % call)
+    assert completion.choices[0].message.tool_calls[0].function.arguments == arguments

@@ -671,3 +671,9 @@ def test_refused_parameters_are_left_out(refused: str, dropped: list[str]) -> No
 )
 def test_unsupported(request_: CreateChatCompletionRequest, what: str | None) -> None:
     assert DIALECT.unsupported(request_, FLASH) == what
+
+
+def test_top_logprobs_alone_are_not_taken() -> None:
+    body, sent = encode(CreateChatCompletionRequest(top_logprobs=2))
+    assert "generationConfig" not in body
+    assert list(sent.dropped) == ["top_logprobs"]
