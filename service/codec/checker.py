@@ -12,8 +12,11 @@ from google.protobuf.message import Message
 from service.codec.fault import Fault, JsonFault, missing, not_one_of
 from service.codec.rules import Check, count_check, enum_names, value_check
 from service.codec.schema import FieldSpec, Kind, MessageSpec, Shape, UnionSpec
-from service.codec.text import loads
+from service.codec.text import deeper_than, loads
 from service.codec.typos import nearest_name
+
+# What `dumps` surely writes again, within whatever it stands in.
+_DEEPEST = 200
 
 Fields = Mapping[FieldDescriptor, tuple[str, Check]]
 
@@ -176,10 +179,14 @@ def _null(number: int) -> None:
 
 
 def _parsed(text: str, *path: str) -> Any:
+    body = text.encode()
     try:
-        return loads(text.encode())
+        value = loads(body)
     except JsonFault as fault:
-        raise Fault("invalid_value", f"must be JSON text: {fault.message}".removesuffix("."), *path) from None
+        raise Fault("invalid_value", f"must be JSON text. {fault.message}", *path) from None
+    if deeper_than(body, value, _DEEPEST):
+        raise Fault("invalid_value", f"must not be nested more than {_DEEPEST} deep", *path)
+    return value
 
 
 def _raw(text: str) -> None:
