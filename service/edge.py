@@ -1,4 +1,4 @@
-"""The Envoy in front of the workers, for local runs: its configuration with local addresses, its command, its counters."""
+"""The Envoy of local runs: its configuration with local addresses, its command, its counters."""
 
 from __future__ import annotations
 
