@@ -76,8 +76,14 @@ def service_tier_of(counts: Mapping[str, Any]) -> str | None:
 
 
 def finish_of(source: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """Return the finish reason and the choice's extra fields, from a message or the delta of a stream."""
+    """Return the finish reason and the choice's extra fields, from a message or the delta of a stream.
+
+    Raises:
+        KeyError, TypeError: it does not say why it stopped.
+    """
     reason = source["stop_reason"]
+    if not isinstance(reason, str):
+        raise TypeError("a message that has ended has a stop_reason")
     extra: dict[str, str] = {}
     if source.get("stop_details") is not None:
         extra["stop_details"] = dumps(source["stop_details"]).decode()
@@ -99,7 +105,9 @@ def _completion(answer: Mapping[str, Any]) -> ChatCompletion:
     return completion
 
 
-def _fill(choice: Choice, blocks: list[dict[str, Any]]) -> None:
+def _fill(choice: Choice, blocks: Any) -> None:
+    if not isinstance(blocks, list):
+        raise TypeError("a message's content is a list of blocks")
     message = choice.message
     message.role = "assistant"
     texts: list[str] = []

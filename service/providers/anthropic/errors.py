@@ -79,7 +79,7 @@ def failure(error: Mapping[str, Any], status: int | None, wait: float | None) ->
     message = error.get("message")
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, dict) else None
-    text = message if isinstance(message, str) and message else str(kind_of_error)
+    text = message if isinstance(message, str) and message else f"the provider's error: {kind_of_error}"
     kind = _BY_CODE.get(str(code)) or _BY_TYPE.get(str(kind_of_error)) or _BY_STATUS.get(status or 0)
     param = None
     if kind is None:
