@@ -1,0 +1,34 @@
+"""What of a client's request does not reach a provider as it was given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.v1.chat_response_pb2 import AdjustedParameter
+
+from service.codec import dumps
+
+
+class Report:
+    """Collects what is dropped and what is changed while one request is encoded."""
+
+    __slots__ = ("_dropped", "adjusted")
+
+    def __init__(self) -> None:
+        self._dropped: dict[str, None] = {}
+        self.adjusted: list[AdjustedParameter] = []
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Names of fields that are not sent, each once, in the order they were met."""
+        return tuple(self._dropped)
+
+    def drop(self, name: str) -> None:
+        """Say that a field is not sent."""
+        self._dropped[name] = None
+
+    def adjust(self, name: str, before: Any, after: Any) -> None:
+        """Say that a field is sent with another value. Both values are JSON-able."""
+        adjusted = AdjustedParameter(name=name, to=dumps(after).decode())
+        setattr(adjusted, "from", dumps(before).decode())
+        self.adjusted.append(adjusted)
