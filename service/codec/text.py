@@ -102,15 +102,15 @@ def deeper_than(body: bytes, value: Any, limit: int) -> bool:
     """Whether the value of a JSON text is nested more than `limit` arrays and objects deep."""
     if body.count(b"{") + body.count(b"[") <= limit:
         return False
-    level = [value] if isinstance(value, dict | list) else []
+    level = [value] if type(value) is dict or type(value) is list else []
     for _ in range(limit):
         if not level:
             return False
         level = [
             item
             for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-            if isinstance(item, dict | list)
+            for item in (container.values() if type(container) is dict else container)
+            if type(item) is dict or type(item) is list
         ]
     return bool(level)
 
