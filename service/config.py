@@ -199,6 +199,15 @@ class Server(_Part):
     """URL of a Redis that holds the keys' limits for all replicas."""
     breaker: Breaker = Breaker()
 
+    @field_validator("redis")
+    @classmethod
+    def _redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None or not value.get_secret_value():
+            return None
+        if not re.match(r"rediss?://[^/]|unix://", value.get_secret_value()):
+            raise ValueError("a redis://, rediss:// or unix:// URL is required")
+        return value
+
     @field_validator("grpc")
     @classmethod
     def _address(cls, value: str) -> str:

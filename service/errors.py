@@ -64,7 +64,7 @@ class GatewayError(Exception):
 
     `code` is a key of ERRORS. `param` is the path of the field at fault, e.g. `messages[2].content[0].image_url.url`.
     `details` are JSON-able values. `retry_after` is in seconds. A provider's own code, and its status for a rejected
-    request (400, 413, 422), stand in `upstream_code` and `upstream_status`.
+    request (400, 413, 422), stand in `upstream_code` and `upstream_status`. `headers` go with the answer, lower-case.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class GatewayError(Exception):
         retry_after: float | None = None,
         upstream_code: str | None = None,
         upstream_status: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -86,6 +87,7 @@ class GatewayError(Exception):
         self.retry_after = retry_after
         self.upstream_code = upstream_code
         self.upstream_status = upstream_status
+        self.headers = headers or {}
 
     @property
     def error_class(self) -> ErrorClass:

@@ -1,0 +1,128 @@
+"""Lets requests begin within their key's limits, or tells the caller to wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+
+from service.config import Config, Key
+from service.errors import GatewayError
+from service.limits.buckets import CONCURRENCY_WAIT, Levels, Limits, headers, limits_of, refusal
+from service.limits.machine import MachineStore
+from service.limits.shared import SharedStore, StoreLost
+from service.routing import estimate_tokens
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class Grant:
+    """Leave to serve one request. `headers` are the `x-ratelimit-*` ones, of the limits that the key has."""
+
+    __slots__ = ("_settle", "headers")
+
+    def __init__(self, headers: Mapping[str, str], settle: Callable[[int | None], None] | None) -> None:
+        self.headers = headers
+        self._settle = settle
+
+    async def release(self, used_tokens: int | None) -> None:
+        """End the request, with the tokens that it used; None when unknown: the estimate stands then.
+
+        It never waits, so a cancellation cannot get between. A second time it does nothing.
+        """
+        settle, self._settle = self._settle, None
+        if settle is not None:
+            settle(used_tokens)
+
+
+class Limiter:
+    """The limits of all keys: over the machine's workers, or over all replicas with Redis.
+
+    While Redis is lost the machine's own store serves, and `notes` says so.
+    """
+
+    def __init__(
+        self, config: Config, index: int, path: str | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`index`: this worker's own number, from 0. `path`: the file that the machine's workers share; None: none do.
+
+        Raises:
+            OSError: the file cannot be made.
+            ValueError: too many workers, or the Redis URL is none.
+        """
+        self._clock = clock
+        self._machine = MachineStore(path, index)
+        self._url = _redis_url(config)
+        self._shared = None if self._url is None else SharedStore(self._url)
+        self._replaced: list[SharedStore] = []
+
+    async def acquire(self, key: Key, request: CreateChatCompletionRequest) -> Grant:
+        """Let a request of a key begin.
+
+        Raises:
+            GatewayError: rate_limit_exceeded, with the wait and the headers.
+        """
+        limits = limits_of(key)
+        if limits is None:
+            return Grant(_NO_HEADERS, None)
+        tokens = estimate_tokens(request) if limits.tokens is not None else 0
+        shared = self._shared
+        if shared is not None and not shared.lost:
+            try:
+                allowed, levels, receipt = await shared.take(key.name, limits, tokens)
+            except StoreLost:
+                return self._acquire_here(key, limits, tokens)
+
+            def settle_shared(used: int | None) -> None:
+                shared.settle(key.name, limits, 0 if used is None else tokens - used, receipt)
+
+            return _grant(limits, tokens, allowed, levels, settle_shared)
+        return self._acquire_here(key, limits, tokens)
+
+    def notes(self) -> Sequence[str]:
+        """Return what is degraded, in words."""
+        return ("redis: limits are local",) if self._shared is not None and self._shared.lost else ()
+
+    def reload(self, config: Config) -> None:
+        """Take another configuration's Redis. Requests that run settle where they began."""
+        url = _redis_url(config)
+        if url == self._url:
+            return
+        if self._shared is not None:
+            self._replaced.append(self._shared)
+        self._url = url
+        self._shared = None if url is None else SharedStore(url)
+
+    async def close(self) -> None:
+        """Let go of the stores."""
+        for shared in (*self._replaced, *([self._shared] if self._shared is not None else [])):
+            await shared.close()
+        self._machine.close()
+
+    def _acquire_here(self, key: Key, limits: Limits, tokens: int) -> Grant:
+        allowed, levels = self._machine.take(key.name, limits, tokens, self._clock())
+
+        def settle(used: int | None) -> None:
+            self._machine.settle(key.name, limits, 0 if used is None else tokens - used, self._clock())
+
+        return _grant(limits, tokens, allowed, levels, settle)
+
+
+def _grant(limits: Limits, tokens: int, allowed: bool, levels: Levels, settle: Callable[[int | None], None]) -> Grant:
+    told = headers(limits, levels)
+    if allowed:
+        return Grant(told, settle)
+    reached = refusal(limits, levels, tokens)
+    limit, wait = ("requests", CONCURRENCY_WAIT) if reached is None else reached
+    raise GatewayError(
+        "rate_limit_exceeded",
+        f"The API key's limit of {limit} is reached. Try again in {max(wait, 0.001):.3g} s.",
+        retry_after=wait,
+        headers=told,
+    )
+
+
+def _redis_url(config: Config) -> str | None:
+    return None if config.server.redis is None else config.server.redis.get_secret_value()
