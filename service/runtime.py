@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +36,24 @@ class Runtime:
         self.limiter = limiter
         self.draining = False
         self.active = 0
+        self._idle = asyncio.Event()
+
+    def enter(self) -> None:
+        """Count a call that has begun."""
+        self.active += 1
+
+    def leave(self) -> None:
+        """Count a call that has ended."""
+        self.active -= 1
+        if self.draining and not self.active:
+            self._idle.set()
+
+    async def drain(self, limit_s: float) -> None:
+        """Take no new calls, and wait until those in flight have ended, at most so long."""
+        self.draining = True
+        if self.active:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), limit_s)
 
     def notes(self) -> Sequence[str]:
         """Return what is degraded, in words."""

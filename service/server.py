@@ -74,7 +74,7 @@ async def serve(settings: WorkerSettings) -> None:
     """Serve until SIGTERM or SIGINT, then let what is in flight finish."""
     config = catalogue.load(settings.environ.get("GATEWAY_CONFIG"), settings.environ)
     limiter = Limiter(config, settings.index, settings.environ.get("GATEWAY_LIMITS_FILE"))
-    board = HealthBoard(config.server.breaker)
+    board = HealthBoard(config)
     worker = _Worker(settings, board, limiter)
     runtime = Runtime(worker.snapshot(config), board, limiter)
     server, checks = _server(runtime, config)
@@ -91,9 +91,8 @@ async def serve(settings: WorkerSettings) -> None:
     gc.freeze()
     log.info("ready", extra={"facts": {"worker": settings.index, "address": settings.address}})
     await stop.wait()
-    runtime.draining = True
     await checks.enter_graceful_shutdown()
-    await _drain(runtime, config.server.drain)
+    await runtime.drain(runtime.snapshot.config.server.drain)
     await server.stop(grace=1.0)
     await runtime.snapshot.upstream.close()
     await limiter.close()
@@ -176,14 +175,6 @@ def _asset(name: str) -> bytes:
     """Return a file of gen/, which is installed beside the generated package."""
     folder = Path(str(resources.files("gateway")))
     return (folder / name).read_bytes()
-
-
-async def _drain(runtime: Runtime, limit_s: float) -> None:
-    """Wait until no call is in flight, or for so long."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + limit_s
-    while runtime.active and loop.time() < until:
-        await asyncio.sleep(0.05)
 
 
 def settings_from(address: str, index: int) -> WorkerSettings:

@@ -7,13 +7,13 @@ from gateway.v1.chat_response_pb2 import (
     ChatCompletion,
     ChatCompletionChunk,
     ChunkChoice,
+    CompletionTokensDetails,
     Delta,
+    PromptTokensDetails,
     ToolCallDelta,
     Usage,
 )
 from gateway.v1.content_pb2 import ROLE_ASSISTANT, TOOL_CALL_TYPE_CUSTOM, TOOL_CALL_TYPE_FUNCTION, ChatMessage, ToolCall
-
-_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
 
 
 class MessageAccumulator:
@@ -171,16 +171,22 @@ def add_usage(total: Usage, part: Usage) -> None:
     total.prompt_tokens += part.prompt_tokens
     total.completion_tokens += part.completion_tokens
     total.total_tokens += part.total_tokens or part.prompt_tokens + part.completion_tokens
-    for name in _DETAILS:
-        if part.HasField(name):
-            into, details = getattr(total, name), getattr(part, name)
-            into.SetInParent()
-            for field, value in details.ListFields():
-                if field.name == "extra":
-                    into.extra.update(value)
-                else:
-                    setattr(into, field.name, getattr(into, field.name) + value)
+    if part.HasField("prompt_tokens_details"):
+        _add_details(total.prompt_tokens_details, part.prompt_tokens_details)
+    if part.HasField("completion_tokens_details"):
+        _add_details(total.completion_tokens_details, part.completion_tokens_details)
     total.extra.update(part.extra)
+
+
+def _add_details(
+    into: PromptTokensDetails | CompletionTokensDetails, details: PromptTokensDetails | CompletionTokensDetails
+) -> None:
+    into.SetInParent()
+    for field, value in details.ListFields():
+        if field.name == "extra":
+            into.extra.update(value)
+        else:
+            setattr(into, field.name, getattr(into, field.name) + value)
 
 
 def _joined(before: str | None, text: str) -> str:

@@ -17,7 +17,19 @@ from service.chat.record import Record
 from service.chat.turn_stream import TurnStream
 from service.errors import GatewayError, ProviderFailure
 from service.providers.dialect import UpstreamRequest
-from service.routing import Again, Failed, GiveUp, Next, Plan, Position, Target, Ticket, Without, attempt_timeouts, decide
+from service.routing import (
+    Again,
+    Failed,
+    GiveUp,
+    Next,
+    Plan,
+    Position,
+    Target,
+    Ticket,
+    Without,
+    attempt_timeouts,
+    decide,
+)
 from service.upstream import CallTimeouts
 
 T = TypeVar("T")
@@ -161,7 +173,7 @@ class Attempts:
         return OpenTurn(stream, ticket)
 
     def _remaining(self, target: Target) -> float:
-        """Return the seconds until the request must be answered: by the caller's deadline and the provider's `total`."""
+        """Return the seconds until the caller's deadline or the provider's `total`, the sooner."""
         now = time.monotonic()
         remaining = self._call.started + target.provider.timeouts.total - now
         if self._call.deadline is not None:

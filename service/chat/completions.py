@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
@@ -19,7 +18,7 @@ from service.chat.record import Record
 from service.chat.turns import BETWEEN_TURNS, Split, ToolLoop, TurnFilter
 from service.errors import GatewayError, ProviderFailure
 from service.limits import Grant
-from service.routing import Surroundings, Target, estimate_tokens, plan
+from service.routing import Surroundings, Target, plan
 
 Chunks = Sequence[ChatCompletionChunk]
 
@@ -140,8 +139,7 @@ class _Job:
             raise GatewayError("out_of_range", f"messages has more than {limit} items", param="messages")
         normalised = normalise(request, deps.tools)
         check_model(request.model, deps.config, call.key)
-        tokens = estimate_tokens(request) if call.key.tokens_per_minute else 0
-        grant = await deps.limiter.acquire(call.key, tokens, time.time())
+        grant = await deps.limiter.acquire(call.key, request)
         call.headers.update(grant.headers)
         try:
             return cls(deps, call, normalised, grant)
@@ -214,7 +212,7 @@ class _Job:
             self._call.facts.update(provider=attempts[-1].provider, upstream_outcome=attempts[-1].outcome)
         if usage.total_tokens:
             self._call.facts.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-        await self._grant.release(usage.total_tokens)
+        await self._grant.release(usage.total_tokens or None)
 
     def _follow_up(self, message: AssistantMessage, split: Split) -> None:
         for arguments, result in self._loop.follow_up(self._request, message, split.server):

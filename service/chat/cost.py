@@ -13,7 +13,7 @@ _NANOS = 1_000_000_000
 
 
 def lines(usage: Usage, prices: Prices) -> list[CostLine]:
-    """Return a line for each kind of tokens used; cached, cache-write and reasoning tokens on their own where priced."""
+    """Return a line for each kind of tokens used; some kinds stand on their own only where they have a price."""
     prompt, completion = usage.prompt_tokens, usage.completion_tokens
     cached = min(usage.prompt_tokens_details.cached_tokens, prompt) if prices.cached_input is not None else 0
     written = min(usage.prompt_tokens_details.cache_write_tokens, prompt - cached)

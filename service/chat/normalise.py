@@ -163,7 +163,9 @@ def _unify_response_format(request: CreateChatCompletionRequest) -> None:
         raise GatewayError(
             "missing_required_parameter",
             "response_format of type json_schema needs a schema",
-            param="response_format.json_schema.schema" if form.HasField("json_schema") else "response_format.json_schema",
+            param="response_format.json_schema.schema"
+            if form.HasField("json_schema")
+            else "response_format.json_schema",
         )
 
 

@@ -1,4 +1,4 @@
-"""What happened while a request was served: attempts, drops, bodies and steps, for `meta`, `debug` and the access log."""
+"""What happened while a request was served: attempts, drops, bodies and steps, for `meta`, `debug` and the log."""
 
 from __future__ import annotations
 

@@ -75,14 +75,18 @@ def _decoded(response: Response, dialect: Dialect, received: Callable[[bytes], N
     return _events(response, dialect, received)
 
 
-async def _whole(response: Response, dialect: Dialect, received: Callable[[bytes], None]) -> AsyncGenerator[Chunks, None]:
+async def _whole(
+    response: Response, dialect: Dialect, received: Callable[[bytes], None]
+) -> AsyncGenerator[Chunks, None]:
     """A JSON answer to a streamed call is a stream of one chunk."""
     body = await response.read()
     received(body)
     yield (as_chunk(dialect.decode(body)),)
 
 
-async def _events(response: Response, dialect: Dialect, received: Callable[[bytes], None]) -> AsyncGenerator[Chunks, None]:
+async def _events(
+    response: Response, dialect: Dialect, received: Callable[[bytes], None]
+) -> AsyncGenerator[Chunks, None]:
     decoder = dialect.stream_decoder()
     begun = False
     try:

@@ -120,7 +120,7 @@ class TurnFilter:
     """Lets the client's part of streamed turns through, and keeps the gateway's own.
 
     Server-tool calls are withheld and the client's calls renumbered; finish reasons are held until it is known whether
-    another turn follows. A later turn's text begins with a blank line where an earlier one had text, as in the whole answer.
+    another turn follows. Text after an earlier turn's text begins with a blank line, as in a whole answer.
     """
 
     def __init__(self, loop: ToolLoop) -> None:
@@ -162,7 +162,10 @@ class TurnFilter:
             delta.reasoning_content = self._separated("reasoning_content", delta.reasoning_content)
         if delta.HasField("role"):
             if self._role_sent:
+                # A later turn's opening delta, an empty text beside its role, says nothing new.
                 delta.ClearField("role")
+                if not delta.content:
+                    delta.ClearField("content")
             self._role_sent = True
 
     def _separated(self, name: str, text: str) -> str:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
 from gateway.v1 import chat_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletion
 
 from service import codec
-from service.faces.interceptor import CALL, answer_headers
+from service.faces.interceptor import CALL, Context, answer_headers
 from service.runtime import Runtime
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
@@ -22,9 +17,7 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def CreateChatCompletion(  # type: ignore[override]  # noqa: N802
-        self, request: CreateChatCompletionRequest, context: Context
-    ) -> ChatCompletion:
+    async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Context) -> ChatCompletion:
         """Answer one chat completion, whole."""
         call = CALL.get()
         codec.validate(request)
@@ -32,7 +25,7 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         await context.send_initial_metadata(answer_headers(call))
         return completion
 
-    async def StreamChatCompletion(  # type: ignore[override]  # noqa: N802
+    async def StreamChatCompletion(  # type: ignore[override]  # it writes to the context instead of yielding
         self, request: CreateChatCompletionRequest, context: Context
     ) -> None:
         """Answer one chat completion, streamed; the last chunk always carries usage."""

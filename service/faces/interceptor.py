@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
@@ -41,9 +41,11 @@ _JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
 _DEADLINE_MARGIN_S = 0.05
 _NOBODY = Key(name="", sha256="0" * 64)
 
-Context = grpc.aio.ServicerContext[Any, Any]
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+"""The context of a call; the classes themselves are no generics at run time."""
+
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -55,10 +57,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Return the method's wrapped handler."""
+    ) -> Handler | None:
+        """Return the method's wrapped handler; None for a method that is not there."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
@@ -75,9 +77,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
         fail = _write_error if method in _JSON_METHODS else _abort
         behaviour = self._serve(method, cast(Behaviour, inner), fail)
-        return make(  # type: ignore[return-value,operator,no-any-return]  # the stubs know synchronous behaviours only
-            behaviour, handler.request_deserializer, handler.response_serializer
-        )
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _serve(self, method: str, inner: Behaviour, fail: Callable[[Context, GatewayError, Call], Any]) -> Behaviour:
         runtime = self._runtime
@@ -85,7 +85,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def serve(request: Any, context: Context) -> Any:
             call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
-            runtime.active += 1
+            runtime.enter()
             outcome = "ok"
             try:
                 self._admit(call, context, is_open)
@@ -104,11 +104,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except Exception:
                 outcome = "internal_error"
                 log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})
-                error = GatewayError("internal_error", INTERNAL_MESSAGE)
-                _note(call, error)
-                return await fail(context, error, call)
+                fault = GatewayError("internal_error", INTERNAL_MESSAGE)
+                _note(call, fault)
+                return await fail(context, fault, call)
             finally:
-                runtime.active -= 1
+                runtime.leave()
                 if not is_open:
                     _access_log(method, call, outcome)
 
@@ -131,7 +131,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:
-    """Return the monotonic time by which to answer: the sooner of the gRPC deadline and `x-request-timeout` (seconds)."""
+    """Return the monotonic time by which to answer: by the gRPC deadline or `x-request-timeout`, in seconds."""
     waits = [] if remaining is None or remaining > 1e8 else [remaining - min(_DEADLINE_MARGIN_S, remaining / 10)]
     text = metadata.get("x-request-timeout")
     if text is not None:
@@ -167,7 +167,7 @@ async def _abort(context: Context, error: GatewayError, call: Call) -> None:
     """Answer a typed method with a canonical status; Envoy turns `x-error-body` into the HTTP body."""
     body = envelope(error, call.generation_id)
     details = status_details(error, call.generation_id)
-    trailing = (
+    trailing: tuple[tuple[str, str | bytes], ...] = (
         *answer_headers(call),
         *error_headers(error).items(),
         ("x-error-body-bin", body),

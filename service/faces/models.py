@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import grpc
 from gateway.v1 import health_service_pb2_grpc, model_service_pb2_grpc, provider_service_pb2_grpc
 from gateway.v1.health_service_pb2 import (
     GetHealthRequest,
@@ -26,12 +23,10 @@ from gateway.v1.provider_service_pb2 import ListProvidersRequest, ListProvidersR
 from service import config
 from service.chat import model_not_found
 from service.errors import GatewayError
-from service.faces.interceptor import CALL, answer_headers
+from service.faces.interceptor import CALL, Context, answer_headers
 from service.keys import allows
 from service.routing import report_providers
 from service.runtime import Runtime
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 _PRICES = ("input", "cached_input", "cache_write", "output", "reasoning")
 
@@ -42,14 +37,12 @@ class ModelFace(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def ListModels(  # type: ignore[override]  # noqa: N802
-        self, request: ListModelsRequest, context: Context
-    ) -> ListModelsResponse:
+    async def ListModels(self, request: ListModelsRequest, context: Context) -> ListModelsResponse:
         """Answer with the models that the key may use."""
         await context.send_initial_metadata(answer_headers(CALL.get()))
         return ListModelsResponse(object="list", data=self._visible().values())
 
-    async def GetModel(self, request: GetModelRequest, context: Context) -> Model:  # type: ignore[override]  # noqa: N802
+    async def GetModel(self, request: GetModelRequest, context: Context) -> Model:
         """Answer with one model.
 
         Raises:
@@ -78,9 +71,7 @@ class ProviderFace(provider_service_pb2_grpc.ProviderServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def ListProviders(  # type: ignore[override]  # noqa: N802
-        self, request: ListProvidersRequest, context: Context
-    ) -> ListProvidersResponse:
+    async def ListProviders(self, request: ListProvidersRequest, context: Context) -> ListProvidersResponse:
         """Answer with the providers that the key may use and their health, as this worker sees it."""
         call = CALL.get()
         await context.send_initial_metadata(answer_headers(call))
@@ -95,12 +86,12 @@ class HealthFace(health_service_pb2_grpc.HealthServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def GetHealth(self, request: GetHealthRequest, context: Context) -> GetHealthResponse:  # type: ignore[override]  # noqa: N802
+    async def GetHealth(self, request: GetHealthRequest, context: Context) -> GetHealthResponse:
         """Answer that the worker lives, and what is degraded."""
         notes = self._runtime.notes()
         return GetHealthResponse(status="degraded" if notes else "ok", notes=notes)
 
-    async def GetReadiness(self, request: GetReadinessRequest, context: Context) -> GetReadinessResponse:  # type: ignore[override]  # noqa: N802
+    async def GetReadiness(self, request: GetReadinessRequest, context: Context) -> GetReadinessResponse:
         """Answer whether the worker takes new requests."""
         if self._runtime.draining:
             raise GatewayError("overloaded", "This worker is shutting down.", retry_after=1)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
 
-import grpc
 from gateway.v1 import openai_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
@@ -16,11 +14,9 @@ from google.protobuf.empty_pb2 import Empty
 from service import codec
 from service.chat import Call, ChatStream
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.interceptor import CALL, answer_headers, log
+from service.faces.interceptor import CALL, Context, answer_headers, log
 from service.faces.status import error_event
 from service.runtime import Runtime
-
-Context = grpc.aio.ServicerContext[Any, Any]
 
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = HttpBody(content_type="text/event-stream", data=b": keep-alive\n\n")
@@ -35,7 +31,9 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         self._openapi = HttpBody(content_type="application/json", data=openapi)
         self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
 
-    async def CreateChatCompletion(self, request: HttpBody, context: Context) -> None:  # type: ignore[override]  # noqa: N802
+    async def CreateChatCompletion(  # type: ignore[override]  # it writes to the context instead of yielding
+        self, request: HttpBody, context: Context
+    ) -> None:
         """Answer one chat completion, whole or as events."""
         call, snapshot = CALL.get(), self._runtime.snapshot
         server = snapshot.config.server
@@ -50,11 +48,11 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         async with await snapshot.chat.open(message, call) as stream:
             await _send_events(stream, call, context, server.keep_alive)
 
-    async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:  # type: ignore[override]  # noqa: N802
+    async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the OpenAPI description."""
         return self._openapi
 
-    async def GetDocs(self, request: Empty, context: Context) -> HttpBody:  # type: ignore[override]  # noqa: N802
+    async def GetDocs(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the page that renders it."""
         return self._docs
 
@@ -78,8 +76,8 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, keep_al
             raise
         log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})
         call.facts.update(status=200, outcome="internal_error")
-        error = GatewayError("internal_error", INTERNAL_MESSAGE)
-        await lines.write(error_event(error, call.generation_id))
+        fault = GatewayError("internal_error", INTERNAL_MESSAGE)
+        await lines.write(error_event(fault, call.generation_id))
     finally:
         lines.close()
 

@@ -39,7 +39,7 @@ def error_event(error: GatewayError, generation_id: str) -> bytes:
 
 def error_headers(error: GatewayError) -> dict[str, str]:
     """Return the headers that an error's HTTP answer has."""
-    headers = {"x-http-status": str(error.http_status)}
+    headers = {**error.headers, "x-http-status": str(error.http_status)}
     if error.retry_after is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     if error.http_status == 401:
@@ -71,7 +71,8 @@ def status_details(error: GatewayError, generation_id: str) -> bytes:
         delay = Duration()
         delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
         details.append(_packed(RetryInfo(retry_delay=delay)))
-    return Status(code=status_code(error).value[0], message=error.message, details=details).SerializeToString()
+    status = Status(code=status_code(error).value[0], message=error.message, details=details)
+    return bytes(status.SerializeToString())
 
 
 def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
 from service.config import Provider
 from service.upstream.response import CallTimeouts, Limit, answer_limit, broken_off, event_too_large, timed_out
