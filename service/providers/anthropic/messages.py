@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gateway.v1 import content_pb2
 from gateway.v1.content_pb2 import (
     CacheControl,
     ChatMessage,
@@ -16,7 +17,6 @@ from gateway.v1.content_pb2 import (
     FilePart,
     FunctionCall,
     ImagePart,
-    Role,
     TextPart,
     ToolCall,
     ToolCallType,
@@ -25,7 +25,7 @@ from orjson import Fragment
 
 from service.codec import AnswerError, parse
 from service.providers.anthropic.media import file_block, image_block
-from service.providers.anthropic.report import Report
+from service.providers.report import Report
 
 OPENING = "Begin."
 """What the user says where the conversation has no first word of theirs, which Anthropic demands."""
@@ -47,17 +47,17 @@ def conversation(messages: Sequence[ChatMessage], report: Report) -> tuple[list[
     function_call_id = ""
     for place, message in enumerate(messages):
         match message.role:
-            case Role.ROLE_SYSTEM | Role.ROLE_DEVELOPER:
+            case content_pb2.ROLE_SYSTEM | content_pb2.ROLE_DEVELOPER:
                 system += _content(message, report)
                 continue
-            case Role.ROLE_ASSISTANT:
+            case content_pb2.ROLE_ASSISTANT:
                 role, blocks = "assistant", _assistant(message, report)
                 if message.HasField("function_call"):
                     function_call_id = f"function_call_{place}"
                     blocks.append(_tool_use(function_call_id, message.function_call))
-            case Role.ROLE_TOOL:
+            case content_pb2.ROLE_TOOL:
                 role, blocks = "user", [_tool_result(message.tool_call_id, message, report)]
-            case Role.ROLE_FUNCTION:
+            case content_pb2.ROLE_FUNCTION:
                 role, blocks = "user", [_tool_result(function_call_id, message, report)]
             case _:
                 role, blocks = "user", _content(message, report)
@@ -138,12 +138,13 @@ def _cached(block: Block, part: TextPart | ImagePart | FilePart, report: Report)
 
 
 def _assistant(message: ChatMessage, report: Report) -> list[Block]:
-    for name in ("images", "audios"):
-        if getattr(message, name):
-            report.drop(f"messages[].{name}")
+    if message.images:
+        report.drop("messages[].images")
+    if message.audios:
+        report.drop("messages[].audios")
     if message.HasField("audio"):
         report.drop("messages[].audio")
-    blocks = _thinking(message.extra.get("thinking_blocks"))
+    blocks = _thinking(message.extra["thinking_blocks"]) if "thinking_blocks" in message.extra else []
     blocks += _content(message, report)
     if message.refusal.strip():
         blocks.append({"type": "text", "text": message.refusal})
@@ -151,10 +152,8 @@ def _assistant(message: ChatMessage, report: Report) -> list[Block]:
     return blocks
 
 
-def _thinking(text: str | None) -> list[Block]:
+def _thinking(text: str) -> list[Block]:
     """Return the thinking blocks of an earlier answer, as they came: Anthropic verifies their signatures."""
-    if text is None:
-        return []
     try:
         items = parse(text.encode())
     except AnswerError:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.v1.chat_request_pb2 import Reasoning, ReasoningEffort
 
-from service.providers.anthropic.report import Report
+from service.providers.report import Report
 
 MIN_BUDGET = 1024
 """Anthropic's smallest thinking budget, in tokens."""
@@ -91,7 +91,9 @@ def plan(reasoning: Reasoning, style: str, limits: Limits, obstacle: bool, repor
         return Plan(limit)
     if off:
         return Plan(limit, {"type": "disabled"})
-    if obstacle:
+    # To be shown thoughts is no wish to have the model think, except where it decides on that itself.
+    asked = reasoning.effort or reasoning.HasField("enabled") or reasoning.HasField("max_tokens")
+    if obstacle or not (asked or style == "adaptive"):
         report.drop("reasoning")
         return Plan(limit)
     if style == "budget":

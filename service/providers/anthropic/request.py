@@ -6,7 +6,8 @@ https://platform.claude.com/docs/en/api/versioning
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -18,10 +19,10 @@ from service.codec import dumps, field_names
 from service.config import Endpoint, Provider
 from service.providers.anthropic.messages import Block, Turn, cache_control, conversation
 from service.providers.anthropic.reasoning import Limits, Plan, lacks_thinking, plan
-from service.providers.anthropic.report import Report
-from service.providers.anthropic.schema import closed
+from service.providers.anthropic.schema import fit
 from service.providers.anthropic.tools import forces_call, tool_fields
 from service.providers.dialect import UpstreamRequest
+from service.providers.report import Report
 
 DEFAULT_MAX_TOKENS = 4096
 """The token limit, which Anthropic demands, where neither the client nor the catalogue sets one."""
@@ -33,20 +34,38 @@ _FIRST_BEARER_VERSION = "2026-10-21"
 """From this version on keys go out as Bearer, and sampling fields are refused."""
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MIN_THINKING_TOP_P = 0.95
-_ALWAYS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice", "modalities", "n"})
-_ALWAYS_CARRIED = _ALWAYS | {"max_completion_tokens", "provider_options"}
-_CARRIED = _ALWAYS_CARRIED | {
-    *_SAMPLING,
-    "stop",
-    "reasoning",
-    "response_format",
-    "service_tier",
-    "parallel_tool_calls",
-    "safety_identifier",
-    "user_id",
-    "metadata",
-}
-"""Our fields that the Messages API has a form for. The rest is dropped."""
+_PARAMETERS: Mapping[str, Set[str]] = MappingProxyType(
+    {
+        name: frozenset((name, *others))
+        for name, *others in (
+            ("temperature",),
+            ("top_p",),
+            ("top_k",),
+            ("stop",),
+            ("reasoning", "reasoning_effort", "thinking"),
+            ("response_format", "structured_outputs"),
+            ("parallel_tool_calls",),
+        )
+    }
+)
+"""Fields that an endpoint may lack, each with the names in `supported_parameters` that allow it."""
+_ALWAYS = frozenset({"service_tier", "safety_identifier", "user_id", "metadata"})
+"""Fields that say nothing of how a model answers: `supported_parameters` is not asked about them."""
+_ELSEWHERE = frozenset(
+    {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_completion_tokens",
+        "tools",
+        "tool_choice",
+        "modalities",
+        "n",
+        "provider_options",
+    }
+)
+"""Fields that have a rule of their own. What is in none of these three has no form here, and is dropped."""
 _OURS: Mapping[str, str] = MappingProxyType(
     {
         "stop_sequences": "stop",
@@ -67,18 +86,32 @@ _TIERS: Mapping[int, str] = MappingProxyType(
 """`auto` is priority capacity where there is some. https://platform.claude.com/docs/en/api/service-tiers"""
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """One request on its way. `carried`: fields that go out in some form."""
+
+    request: CreateChatCompletionRequest
+    endpoint: Endpoint
+    refused: frozenset[str]
+    carried: frozenset[str]
+    report: Report
+
+
 def encode(
     request: CreateChatCompletionRequest, provider: Provider, endpoint: Endpoint, refused: frozenset[str]
 ) -> UpstreamRequest:
     """Return the POST for a normalised request."""
     report = Report()
-    carried = _carried(request, provider, endpoint, refused, report)
+    lost = {_OURS.get(name, name) for name in refused}
+    if provider.anthropic_version >= _FIRST_BEARER_VERSION:
+        lost.update(_SAMPLING)
+    encoding = _Encoding(request, endpoint, refused, _carried(request, endpoint, lost, report), report)
     system, turns = conversation(request.messages, report)
-    tools = tool_fields(request, turns, "strict" not in refused, report)
-    thinking = _plan(request, carried, endpoint, refused, turns, forces_call(tools), report)
+    one_at_a_time = "parallel_tool_calls" in encoding.carried and not request.parallel_tool_calls
+    tools = tool_fields(request, turns, one_at_a_time, "strict" not in refused, report)
+    thinking = _plan(encoding, turns, forces_call(tools))
     body: dict[str, Any] = {"model": endpoint.model, "max_tokens": thinking.max_tokens}
-    if "response_format" in carried:
-        _add_format(body, system, request, report)
+    _add_format(body, system, encoding)
     if system:
         body["system"] = system
     body["messages"] = turns
@@ -87,18 +120,13 @@ def encode(
         body["thinking"] = thinking.thinking
     if thinking.effort is not None:
         body.setdefault("output_config", {})["effort"] = thinking.effort
-    _add_sampling(body, request, carried, thinking.thinks, report)
-    if "stop" in carried:
-        _add_stop(body, request, report)
-    _add_user(body, request, carried, report)
-    if "service_tier" in carried:
-        if request.service_tier in _TIERS:
-            body["service_tier"] = _TIERS[request.service_tier]
-        else:
-            report.drop("service_tier")
+    _add_sampling(body, encoding, thinking.thinks)
+    _add_stop(body, encoding)
+    _add_user(body, encoding)
+    _add_service_tier(body, encoding)
     if request.stream:
         body["stream"] = True
-    _add_options(body, request, refused, report)
+    _add_options(body, encoding)
     return UpstreamRequest(_url(provider, endpoint), _headers(provider), dumps(body), report.dropped, report.adjusted)
 
 
@@ -122,75 +150,56 @@ def _headers(provider: Provider) -> dict[str, str]:
 
 
 def _carried(
-    request: CreateChatCompletionRequest,
-    provider: Provider,
-    endpoint: Endpoint,
-    refused: frozenset[str],
-    report: Report,
+    request: CreateChatCompletionRequest, endpoint: Endpoint, lost: Set[str], report: Report
 ) -> frozenset[str]:
     """Return the given fields that go out in some form; the others are reported."""
-    lost = {_OURS.get(name, name) for name in refused}
-    if provider.anthropic_version >= _FIRST_BEARER_VERSION:
-        lost.update(_SAMPLING)
     supported = endpoint.supported_parameters
     carried = set()
     for name in field_names(request):
-        known = name in _CARRIED and name not in lost
-        if known and (supported is None or name in supported or name in _ALWAYS_CARRIED):
+        if name in _ELSEWHERE:
+            continue
+        allowed = supported is None or name in _ALWAYS or not supported.isdisjoint(_PARAMETERS.get(name, ()))
+        if allowed and name not in lost and (name in _PARAMETERS or name in _ALWAYS):
             carried.add(name)
-        elif name not in _ALWAYS_CARRIED:
+        else:
             report.drop(name)
     for name in request.extra:
         report.drop(name)
     return frozenset(carried)
 
 
-def _plan(
-    request: CreateChatCompletionRequest,
-    carried: frozenset[str],
-    endpoint: Endpoint,
-    refused: frozenset[str],
-    turns: list[Turn],
-    forced: bool,
-    report: Report,
-) -> Plan:
+def _plan(encoding: _Encoding, turns: list[Turn], forced: bool) -> Plan:
+    request, endpoint = encoding.request, encoding.endpoint
     asked = request.max_completion_tokens if request.HasField("max_completion_tokens") else None
     limits = Limits(asked, endpoint.max_output_tokens, DEFAULT_MAX_TOKENS)
-    reasoning = request.reasoning
-    if "reasoning" not in carried or not (
-        reasoning.effort or reasoning.HasField("enabled") or reasoning.HasField("max_tokens")
-    ):
+    if "reasoning" not in encoding.carried:
         return Plan(limits.max_tokens)
     style = endpoint.reasoning or "budget"
-    if style == "budget" and "thinking.type.enabled" in refused:
+    if style == "budget" and "thinking.type.enabled" in encoding.refused:
         style = "adaptive"
     obstacle = forced or (style == "budget" and lacks_thinking(turns))
-    return plan(reasoning, style, limits, obstacle, report)
+    return plan(request.reasoning, style, limits, obstacle, encoding.report)
 
 
-def _add_format(
-    body: dict[str, Any], system: list[Block], request: CreateChatCompletionRequest, report: Report
-) -> None:
-    match request.response_format_object.type:
+def _add_format(body: dict[str, Any], system: list[Block], encoding: _Encoding) -> None:
+    if "response_format" not in encoding.carried:
+        return
+    form = encoding.request.response_format_object
+    match form.type:
         case ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
-            schema = closed(request.response_format_object.json_schema.schema)
+            schema = fit(form.json_schema.schema, encoding.report)
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         case ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT:
             system.append({"type": "text", "text": JSON_INSTRUCTION})
-            report.adjust("response_format", {"type": "json_object"}, JSON_INSTRUCTION)
+            encoding.report.adjust("response_format", {"type": "json_object"}, JSON_INSTRUCTION)
 
 
-def _add_sampling(
-    body: dict[str, Any],
-    request: CreateChatCompletionRequest,
-    carried: frozenset[str],
-    thinks: bool,
-    report: Report,
-) -> None:
+def _add_sampling(body: dict[str, Any], encoding: _Encoding, thinks: bool) -> None:
     """Add sampling fields, but those that thinking forbids.
 
     https://platform.claude.com/docs/en/build-with-claude/extended-thinking#feature-compatibility
     """
+    request, carried, report = encoding.request, encoding.carried, encoding.report
     if "temperature" in carried:
         temperature = min(request.temperature, 1.0)
         if thinks and temperature != 1.0:
@@ -211,45 +220,54 @@ def _add_sampling(
             body["top_k"] = request.top_k
 
 
-def _add_stop(body: dict[str, Any], request: CreateChatCompletionRequest, report: Report) -> None:
+def _add_stop(body: dict[str, Any], encoding: _Encoding) -> None:
     """Add stop sequences. Anthropic refuses those that are all white space."""
+    if "stop" not in encoding.carried:
+        return
+    request = encoding.request
     one = request.HasField("stop_sequence")
     given = [request.stop_sequence] if one else list(request.stop_sequences.sequences)
     kept = [sequence for sequence in given if sequence.strip()]
     if kept:
         body["stop_sequences"] = kept
-    if len(kept) < len(given):
-        if kept:
-            report.adjust("stop", given, kept)
-        else:
-            report.drop("stop")
+    if kept and len(kept) < len(given):
+        encoding.report.adjust("stop", given, kept)
+    elif given and not kept:
+        encoding.report.drop("stop")
 
 
-def _add_user(
-    body: dict[str, Any], request: CreateChatCompletionRequest, carried: frozenset[str], report: Report
-) -> None:
+def _add_user(body: dict[str, Any], encoding: _Encoding) -> None:
     """Add the end user's id, the one thing that Anthropic's metadata hold."""
-    named = "safety_identifier" in carried or "user_id" in carried
-    user = (request.safety_identifier if "safety_identifier" in carried else "") or (
-        request.user_id if "user_id" in carried else ""
-    )
+    request, carried = encoding.request, encoding.carried
+    names = [name for name in ("safety_identifier", "user_id") if name in carried]
+    user = next((value for name in names if (value := getattr(request, name))), "")
     if "metadata" in carried:
-        if not named:
+        others = set(request.metadata)
+        if not user:
             user = request.metadata.get("user_id", "")
-        if named or set(request.metadata) - {"user_id"}:
-            report.drop("metadata")
+            others.discard("user_id")
+        if others:
+            encoding.report.drop("metadata")
     if user:
         body["metadata"] = {"user_id": user}
 
 
-def _add_options(
-    body: dict[str, Any], request: CreateChatCompletionRequest, refused: frozenset[str], report: Report
-) -> None:
+def _add_service_tier(body: dict[str, Any], encoding: _Encoding) -> None:
+    if "service_tier" not in encoding.carried:
+        return
+    if encoding.request.service_tier in _TIERS:
+        body["service_tier"] = _TIERS[encoding.request.service_tier]
+    else:
+        encoding.report.drop("service_tier")
+
+
+def _add_options(body: dict[str, Any], encoding: _Encoding) -> None:
     """Add `provider_options.anthropic`. Its unknown fields are the API's own: sent verbatim, they replace none."""
-    options = request.provider_options
+    options, report, refused = encoding.request.provider_options, encoding.report, encoding.refused
     for vendor in ("openai", "google"):
         if options.HasField(vendor):
-            for name in field_names(getattr(options, vendor)):
+            given = getattr(options, vendor)
+            for name in (*field_names(given), *given.extra):
                 report.drop(f"provider_options.{vendor}.{name}")
     if options.anthropic.HasField("cache_control"):
         if "cache_control" in refused:

@@ -14,15 +14,22 @@ from orjson import Fragment
 
 from service.codec import parse
 from service.providers.anthropic.messages import cache_control
-from service.providers.anthropic.report import Report
+from service.providers.report import Report
 
 _NO_PARAMETERS = '{"type":"object","properties":{}}'
 
 
 def tool_fields(
-    request: CreateChatCompletionRequest, turns: Sequence[Mapping[str, Any]], strict: bool, report: Report
+    request: CreateChatCompletionRequest,
+    turns: Sequence[Mapping[str, Any]],
+    one_at_a_time: bool,
+    strict: bool,
+    report: Report,
 ) -> dict[str, Any]:
-    """Return the body's `tools` and `tool_choice`. `strict` says whether tools may carry that field."""
+    """Return the body's `tools` and `tool_choice`.
+
+    `one_at_a_time`: the model is to make one call at most. `strict`: tools may carry that field.
+    """
     if not request.tools:
         if request.WhichOneof("tool_choice") is not None:
             report.drop("tool_choice")
@@ -36,7 +43,6 @@ def tool_fields(
         tools = [tool for tool in tools if tool.function.function.name in names]
     fields: dict[str, Any] = {"tools": [_tool(tool, strict, report) for tool in tools]}
     choice = _choice(request)
-    one_at_a_time = request.HasField("parallel_tool_calls") and not request.parallel_tool_calls
     if one_at_a_time and choice.get("type") != "none":
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     if choice:

@@ -16,6 +16,7 @@ from service.codec import dumps, to_json
 from service.errors import FailureKind, ProviderFailure
 from service.providers.anthropic import AnthropicDialect
 from service.upstream.sse import Event, EventDecoder
+from tests.unit.providers.anthropic_requests import HI, WEATHER, encode
 
 DIALECT = AnthropicDialect()
 RECORDINGS = Path(__file__).parents[2] / "recordings" / "anthropic"
@@ -317,3 +318,13 @@ def test_bodies_that_are_no_answer(body: bytes, kind: FailureKind) -> None:
         DIALECT.decode(body)
     assert caught.value.kind is kind
     assert "<html>" not in caught.value.message
+
+
+def test_an_answer_with_thinking_and_a_call_goes_back_as_it_came() -> None:
+    recorded = json.loads((RECORDINGS / "unary" / "thinking_tools.json").read_bytes())
+    message = plain(unary("thinking_tools"))["choices"][0]["message"]
+    result = {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "rain"}
+    body, sent = encode(messages=[*HI, message, result], tools=[WEATHER], reasoning={"effort": "low"})
+    assert body["messages"][1]["content"] == recorded["content"]
+    assert body["thinking"]["type"] == "enabled"
+    assert sent.dropped == ()

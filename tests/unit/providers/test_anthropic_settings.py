@@ -202,6 +202,25 @@ def test_open_objects_of_a_schema_are_closed() -> None:
     assert list(sent) == ["type", "properties", "$defs", "additionalProperties"]
 
 
+def test_constraints_that_anthropic_refuses_are_told_in_words() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "minimum": {"type": "integer", "minimum": 1, "maximum": 10, "description": "A number."},
+            "list": {"type": "array", "minItems": 1, "maxItems": 3},
+        },
+        "additionalProperties": False,
+    }
+    body, sent = encode(response_format={"type": "json_schema", "json_schema": {"name": "out", "schema": schema}})
+    assert body["output_config"]["format"]["schema"]["properties"] == {
+        "minimum": {"type": "integer", "description": "A number.\n\n{minimum: 1, maximum: 10}"},
+        "list": {"type": "array", "minItems": 1, "description": "{maxItems: 3}"},
+    }
+    assert sent.dropped == tuple(
+        f"response_format.json_schema.schema[].{name}" for name in ("minimum", "maximum", "maxItems")
+    )
+
+
 def test_a_json_object_is_asked_for_in_words() -> None:
     body, sent = encode(response_format={"type": "json_object"}, messages=[{"role": "system", "content": "s"}, *HI])
     instruction = body["system"][1]["text"]
