@@ -34,6 +34,7 @@ class Child:
     """Keeps one process of a program running. `early_deaths` counts those in a row that did not live long."""
 
     def __init__(self, program: Program, report: Callable[[str], None]) -> None:
+        self.name = program.name
         self._program = program
         self._report = report
         self._process: asyncio.subprocess.Process | None = None
@@ -50,7 +51,7 @@ class Child:
             if self._stopping:
                 return
             self.early_deaths = 0 if clock() - started > _STABLE_S else self.early_deaths + 1
-            self._report(f"{self._program.name} ended ({_ending(code)}); it is started again")
+            self._report(f"{self.name} ended ({_ending(code)}); it is started again")
             if self.early_deaths > 1:
                 await asyncio.sleep(min(_FIRST_WAIT_S * 2**self.early_deaths, _LONGEST_WAIT_S))
 

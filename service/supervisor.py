@@ -17,6 +17,7 @@ from service.child import Child, Program
 from service.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
+_ENVOY = "Envoy"
 _POLL_S = 0.05
 # So many short lives before everything was ready once: it will not get better.
 _HOPELESS = 3
@@ -155,9 +156,10 @@ class Supervisor:
 
     async def _until_ready(self) -> None:
         while not await self._is_ready():
-            if any(child.early_deaths >= _HOPELESS for child in self._children):
-                where = f"; Envoy's log is {self._run_dir}/envoy.log" if self._envoy else ""
-                raise StartError(f"the processes do not stay up{where}")
+            hopeless = [child.name for child in self._children if child.early_deaths >= _HOPELESS]
+            if hopeless:
+                log = f"; {self._run_dir}/envoy.log says why" if hopeless[0] == _ENVOY else ""
+                raise StartError(f"{hopeless[0]} does not stay up{log}")
             await asyncio.sleep(_POLL_S)
 
     async def _is_ready(self) -> bool:
@@ -238,7 +240,7 @@ class Supervisor:
         self._run_dir.mkdir(parents=True, exist_ok=True)
         config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
         logs = {"stdout": self._run_dir / "access.log", "stderr": self._run_dir / "envoy.log"}
-        return Child(Program("Envoy", command, settings.environ, **logs), report)
+        return Child(Program(_ENVOY, command, settings.environ, **logs), report)
 
     def _greeting(self) -> str:
         workers = f"{len(self._ports)} worker{'s' if len(self._ports) > 1 else ''}"
