@@ -12,7 +12,7 @@ _SAMPLE_AGE = 300.0
 
 
 class Window:
-    """Counts of outcomes over the last `seconds`, in ten buckets, so that memory and time do not grow with traffic."""
+    """Counts of outcomes over the last `seconds`, to a tenth of it: memory and time do not grow with traffic."""
 
     __slots__ = ("_buckets", "_epoch", "_width", "attempts", "failures")
 
