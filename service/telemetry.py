@@ -1,84 +1,142 @@
-"""JSON lines on stderr, and the masking of secrets in whatever leaves the service."""
+"""Logs as JSON lines on stderr, and the masking of secrets in whatever leaves the service.
+
+A record's own fields stand in `extra={"facts": {...}}`. Prompts and answers never stand in one.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
-import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+from urllib.parse import quote, urlsplit
 
 import orjson
 
 from service.config import Config
 
-_MASK = "***"
-_PATTERNS = (
-    r"\b(?:sk|pk|rk|gsk|xai|key)-[A-Za-z0-9_\-]{8,}",
-    r"\bAIza[A-Za-z0-9_\-]{20,}",
-    r"(?i:(?<=bearer )[A-Za-z0-9._~+/=\-]{6,})",
-    r"(?i:(?<=[?&]key=)[^&\s\"']+)",
+MASK = "***"
+
+LEVELS: Mapping[str, int] = MappingProxyType(
+    {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 )
-_SECRET_HEADER = re.compile(r"(?i)authorization|key|token|secret|cookie")
-_SHORTEST_SECRET = 6
+"""Values of GATEWAY_LOG."""
+
+_OWN_LOGGER = "gateway"
+_STDERR = 2
+_MIN_SECRET = 6
+"""Shorter keys are not masked: their letters stand in half of all texts."""
+_SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
+
+# What a pattern matches never holds a quote or a backslash, so that masked JSON text is still JSON.
+_PATTERNS = (
+    ("sk-", re.compile(r"\bsk-[\w*-]{8,}"), MASK),
+    ("earer", re.compile(r"\b([Bb]earer\s+)(?=\S*[0-9*])[\w.~+/=*-]{8,}"), rf"\1{MASK}"),
+    ("AIza", re.compile(r"\bAIza[\w*-]{16,}"), MASK),
+    ("=", re.compile(r"([?&](?:\w+[-_])?(?:key|token|signature|sig)=)[^&\s\"'\\<>]+", re.IGNORECASE), rf"\1{MASK}"),
+)
+"""Each with letters that any text has that it matches: most texts are only searched for those."""
 
 
 class Masker:
-    """Replaces secrets by `***`: the configuration's own, and whatever looks like a key."""
+    """Replaces secrets: the configuration's own, by value, and whatever has the form of a key."""
 
     def __init__(self, config: Config) -> None:
-        secrets: set[str] = set()
-        for provider in config.providers.values():
-            if provider.api_key is not None:
-                secrets.add(provider.api_key.get_secret_value())
-            named = {**provider.headers, **provider.query}
-            secrets.update(value for name, value in named.items() if _SECRET_HEADER.search(name))
-        if config.server.redis is not None:
-            secrets.add(config.server.redis.get_secret_value())
-        long_enough = sorted((s for s in secrets if len(s) >= _SHORTEST_SECRET), key=len, reverse=True)
-        self._pattern = re.compile("|".join([*map(re.escape, long_enough), *_PATTERNS]))
+        """Take the secrets of a configuration; longer ones first, as one may begin with another."""
+        forms = {form for secret in _secrets(config) if len(secret) >= _MIN_SECRET for form in _forms(secret)}
+        self._secrets = sorted(forms, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
-        """Return a text without secrets."""
-        return self._pattern.sub(_MASK, text)
+        """Return the text with `***` in place of secrets. JSON text stays JSON text."""
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return mask_patterns(text)
+
+
+def mask_patterns(text: str) -> str:
+    """Return the text with `***` in place of what has the form of a key."""
+    for letters, pattern, replacement in _PATTERNS:
+        if letters in text:
+            text = pattern.sub(replacement, text)
+    return text
+
+
+def _secrets(config: Config) -> Iterator[str]:
+    for provider in config.providers.values():
+        if provider.api_key is not None:
+            yield provider.api_key.get_secret_value()
+        for name, value in (*provider.headers.items(), *provider.query.items()):
+            if _SECRET_NAME.search(name):
+                yield value.removeprefix("Bearer ")
+        yield urlsplit(provider.base_url).password or ""
+    if config.server.redis is not None:
+        url = config.server.redis.get_secret_value()
+        yield url
+        yield urlsplit(url).password or ""
+
+
+def _forms(secret: str) -> Iterable[str]:
+    """Return a secret as it stands in plain text, in JSON text and in a URL."""
+    return secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], quote(secret, safe="")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, and the record's `facts`."""
+    """A record as one line of JSON: `time`, `level`, `message`, its facts, and of an exception where it came from."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line, masked."""
+        own = record.name == _OWN_LOGGER
+        message = record.getMessage()
         line: dict[str, object] = {
-            "time": round(record.created, 3),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
+            # a library's message may go on with the repr of what it holds
+            "message": message if own else message.partition("\n")[0],
         }
-        facts = getattr(record, "facts", None)
-        if facts:
-            line.update(facts)
-        if record.exc_info and record.exc_info[0] is not None:
-            line["traceback"] = _traceback(record)
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        if not own:
+            line["logger"] = record.name
+        line.update(getattr(record, "facts", {}))
+        if record.exc_info and record.exc_info[1]:
+            line["exception"] = _origin(record.exc_info[1])
+        return mask_patterns(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+
+
+def _origin(error: BaseException) -> list[str]:
+    """Return an exception's types and the places it came through, its causes last.
+
+    Its message is left out: it may hold a piece of a prompt.
+    """
+    lines: list[str] = []
+    chain: BaseException | None = error
+    while chain is not None:
+        kind = type(chain)
+        lines.append(f"{kind.__module__}.{kind.__qualname__}")
+        frames = traceback.extract_tb(chain.__traceback__, limit=-20)
+        lines += [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
+    return lines
+
+
+class StderrHandler(logging.Handler):
+    """Writes each line with one system call, so that the lines of several processes do not mix."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; one that cannot be written is lost."""
+        try:
+            os.write(_STDERR, self.format(record).encode() + b"\n")
+        except (OSError, TypeError, ValueError):
+            self.handleError(record)
 
 
 def configure(environ: Mapping[str, str]) -> None:
-    """Log to stderr from GATEWAY_LOG's level on (`info` by default).
-
-    Raises:
-        ValueError: there is no such level.
-    """
-    handler = logging.StreamHandler(sys.stderr)
+    """Send this process's logs to stderr, from the level that GATEWAY_LOG names (default `info`; unknown names too)."""
+    handler = StderrHandler()
     handler.setFormatter(JsonFormatter())
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("gateway").setLevel(environ.get("GATEWAY_LOG", "info").upper())
-    # What the library would compute for each line and nobody reads.
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-
-
-def _traceback(record: logging.LogRecord) -> str:
-    """Return where an error was raised and its type, without messages: they may hold what a caller wrote."""
-    assert record.exc_info is not None
-    kind, _, where = record.exc_info
-    frames = "".join(traceback.format_tb(where))
-    return f"{frames}{kind.__name__ if kind else ''}"
+    level = LEVELS.get(environ.get("GATEWAY_LOG", "").strip().lower(), logging.INFO)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger(_OWN_LOGGER).setLevel(level)
+    logging.captureWarnings(True)

@@ -1,0 +1,157 @@
+"""What logs look like, and that secrets stand in none."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.config import Config
+from service.telemetry import JsonFormatter, Masker
+
+CONFIG = Config.model_validate(
+    {
+        "server": {"redis": "redis://:redis-pass-1@cache:6379/0"},
+        "providers": {
+            "openai": {
+                "dialect": "openai",
+                "base_url": "https://user:url-pass-22@api.example.com/v1",
+                "api_key": "PLANTED-provider-key",
+                "headers": {"X-Team": "search-team", "X-Auth-Token": "Bearer header-secret"},
+                "query": {"api-version": "2026-10-21", "code-key": "query-secret"},
+            },
+            "longer": {"dialect": "anthropic", "base_url": "https://a.example", "api_key": "PLANTED-provider-key-2"},
+            "odd": {"dialect": "openai", "base_url": "https://o.example", "api_key": 'quo"te\\slash/ü'},
+            "short": {"dialect": "openai", "base_url": "https://s.example", "api_key": "test"},
+        },
+        "models": {},
+    }
+)
+MASKER = Masker(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Incorrect API key provided: PLANTED-provider-key.", "Incorrect API key provided: ***."),
+        ("PLANTED-provider-key-2 and PLANTED-provider-key", "*** and ***"),
+        ("redis://:redis-pass-1@cache:6379/0 redis-pass-1", "*** ***"),
+        ("url-pass-22 header-secret query-secret", "*** *** ***"),
+        (json.dumps({"k": 'quo"te\\slash/ü'}), '{"k": "***"}'),
+        (json.dumps({"k": 'quo"te\\slash/ü'}, ensure_ascii=False), '{"k": "***"}'),
+        ("https://o.example?k=quo%22te%5Cslash%2F%C3%BC", "https://o.example?k=***"),
+        ("bad key sk-proj-abcDEF_123456 given", "bad key *** given"),
+        ("Incorrect API key provided: sk-abcde***********wxyz. See", "Incorrect API key provided: ***. See"),
+        ("Authorization: Bearer abc.DEF-123/45==", "Authorization: Bearer ***"),
+        ("AIzaSyA1234567890abcdefghijklmno is invalid", "*** is invalid"),
+        ("GET /v1?key=abcdef&alt=sse failed", "GET /v1?key=***&alt=sse failed"),
+        ("https://x.example/b?sv=1&sig=a%2Fb%3D&api-key=q", "https://x.example/b?sv=1&sig=***&api-key=***"),
+        ('{"url": "https://x.example/?key=abc\\"", "b": 1}', '{"url": "https://x.example/?key=***\\"", "b": 1}'),
+    ],
+)
+def test_secrets_are_masked(text: str, masked: str) -> None:
+    assert MASKER.mask(text) == masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "this is a test of the search-team, api-version 2026-10-21",
+        "risk-averse task-oriented desk-bound",
+        "sk-local",
+        "a bearer certificate, bearer authentication",
+        "max_tokens=4096 is above the limit, key=messages",
+        '{"model": "gpt-5", "token_limit": 5, "key": "value"}',
+    ],
+)
+def test_ordinary_text_stays(text: str) -> None:
+    assert MASKER.mask(text) == text
+
+
+PIECES = st.sampled_from(["sk-", "Bearer ", "?key=", "AIza", "PLANTED-provider-key", '"', "\\", "&", "é", "1", "x" * 9])
+
+
+@given(st.lists(PIECES).map("".join))
+def test_masked_json_text_is_json_text(value: str) -> None:
+    assert isinstance(json.loads(MASKER.mask(json.dumps(value))), str)
+
+
+def line(**record: object) -> dict[str, object]:
+    made = logging.makeLogRecord({"name": "gateway", "levelname": "INFO", "created": 1_795_339_800.25, **record})
+    text = JsonFormatter().format(made)
+    assert "\n" not in text
+    value = json.loads(text)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_a_record_is_one_line_with_its_facts() -> None:
+    found = line(msg="call", facts={"key": "dev", "ms": 1.5, "metadata": {"team": "ü\n"}, 5: datetime(2026, 1, 1)})
+    assert found == {
+        "time": "2026-11-22T09:30:00.250+00:00",
+        "level": "info",
+        "message": "call",
+        "key": "dev",
+        "ms": 1.5,
+        "metadata": {"team": "ü\n"},
+        "5": "2026-01-01T00:00:00",
+    }
+
+
+def test_facts_are_masked() -> None:
+    assert line(msg="call", facts={"user": "sk-proj-abcDEF_123456"})["user"] == "***"
+
+
+def test_a_library_s_message_is_cut_at_its_first_line_as_the_rest_may_hold_a_prompt() -> None:
+    found = line(name="asyncio", levelname="ERROR", msg="Task exception was never retrieved\nKeyError('my prompt')")
+    assert found["message"] == "Task exception was never retrieved"
+    assert found["logger"] == "asyncio"
+
+
+def test_an_exception_is_told_by_type_and_place_not_by_message() -> None:
+    def fail() -> None:
+        try:
+            raise KeyError("my prompt")
+        except KeyError as error:
+            raise ValueError("of my prompt") from error
+
+    try:
+        fail()
+    except ValueError as error:
+        found = line(msg="internal error", exc_info=(type(error), error, error.__traceback__))
+    origin = found["exception"]
+    assert isinstance(origin, list)
+    assert "builtins.ValueError" in origin
+    assert "builtins.KeyError" in origin
+    assert any(place.endswith(" fail") and "test_telemetry.py:" in place for place in origin)
+    assert "prompt" not in json.dumps(found)
+
+
+SCRIPT = """
+import logging, warnings
+from service.telemetry import configure
+configure({"GATEWAY_LOG": "%s"})
+log = logging.getLogger("gateway")
+log.debug("one", extra={"facts": {"n": 1}})
+log.info("two")
+log.error("three", extra={"facts": {"big": 2**70}})
+log.error("four")
+logging.getLogger("asyncio").info("library")
+"""
+
+
+@pytest.mark.parametrize(
+    ("level", "messages"),
+    [("", ["two", "four"]), ("debug", ["one", "two", "four"]), ("ERROR", ["four"]), ("nonsense", ["two", "four"])],
+)
+def test_lines_go_to_stderr_from_the_chosen_level_and_a_bad_one_harms_nobody(level: str, messages: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT % level], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    lines = [json.loads(text) for text in done.stderr.splitlines() if text.startswith("{")]
+    assert [found["message"] for found in lines] == messages
