@@ -1,4 +1,4 @@
-"""The one loop of attempts: asks the plan's targets in turn until one answers; the policy says what follows a failure."""
+"""The one loop of attempts: asks the plan's targets in turn until one answers, as the policy says."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Ask = Callable[[Target, Ticket, UpstreamRequest, CallTimeouts], Awaitable[T]]
 
 
 class Attempts:
-    """The attempts of one request, over all its turns. A later turn begins with the target that served the one before."""
+    """The attempts of one request, over all its turns. A turn begins with the target that served the one before."""
 
     def __init__(self, deps: Deps, plan: Plan, call: Call, record: Record) -> None:
         self._deps = deps
@@ -92,7 +92,6 @@ class Attempts:
                     await asyncio.sleep(delay)
                 case Without(parameter=parameter):
                     refused |= {parameter}
-                    self._record.drop(parameter)
                 case GiveUp(error=error):
                     raise error from failed[-1].failure
 

@@ -34,7 +34,7 @@ class Record:
         self._dropped = dict.fromkeys(options.dropped)
         self._adjusted: dict[str, AdjustedParameter] = {}
         self._first_content_ms: float | None = None
-        self._request = b""
+        self._sent: UpstreamRequest | None = None
         self._events: list[bytes] = []
         self._event_bytes = 0
         self._trace: list[TraceStep] = []
@@ -52,12 +52,9 @@ class Record:
 
     def sent(self, request: UpstreamRequest) -> None:
         """Keep what went upstream."""
-        self._dropped.update(dict.fromkeys(request.dropped))
-        self._adjusted.update({parameter.name: parameter for parameter in request.adjusted})
+        self._sent = request
         self._events.clear()
         self._event_bytes = 0
-        if self._options.upstream_request:
-            self._request = request.body
 
     def received(self, body: bytes) -> None:
         """Keep what came back: a whole body, or one event of a stream."""
@@ -70,12 +67,11 @@ class Record:
         if self._first_content_ms is None:
             self._first_content_ms = self.ms()
 
-    def drop(self, parameter: str) -> None:
-        """Note a parameter that a provider refused and was asked again without."""
-        self._dropped[parameter] = None
-
     def served(self, endpoint: Endpoint, usage: Usage | None) -> None:
-        """Add a turn's usage, where the provider gave any, at its endpoint's prices."""
+        """Add a turn: what was not sent as asked, and its usage at its endpoint's prices, where the provider said."""
+        if self._sent is not None:
+            self._dropped.update(dict.fromkeys(self._sent.dropped))
+            self._adjusted.update({parameter.name: parameter for parameter in self._sent.adjusted})
         if usage is None:
             return
         self._has_usage = True
@@ -116,8 +112,8 @@ class Record:
         if not (options.upstream_request or options.upstream_response or options.trace):
             return None
         debug = Debug(trace=self._trace)
-        if options.upstream_request:
-            debug.upstream_request = self._masker.mask(self._request.decode("utf-8", "replace"))
+        if options.upstream_request and self._sent is not None:
+            debug.upstream_request = self._masker.mask(self._sent.body.decode("utf-8", "replace"))
         if options.upstream_response:
             debug.upstream_response = self._masker.mask(_as_json(self._events, streamed))
         return debug
