@@ -70,16 +70,16 @@ def test_system_becomes_the_first_system_message() -> None:
 @pytest.mark.parametrize(
     ("tools", "zone"),
     [
-        ([CLOCK], "UTC"),
+        ([CLOCK], None),
         ([{**CLOCK, "timezone": "Asia/Tokyo"}], "Asia/Tokyo"),
         ([{**CLOCK, "parameters": {"timezone": "Asia/Tokyo"}}], "Asia/Tokyo"),
         ([{**CLOCK, "parameters": {"timezone": "Asia/Tokyo"}, "timezone": "Europe/London"}], "Asia/Tokyo"),
         ([{**CLOCK, "timezone": "Asia/Tokyo"}, {**CLOCK, "timezone": "Europe/Paris"}], "Europe/Paris"),
     ],
 )
-def test_the_clock_takes_its_zone_from_any_of_its_shapes(tools: list[Any], zone: str) -> None:
+def test_the_clock_takes_its_zone_from_any_of_its_shapes(tools: list[Any], zone: str | None) -> None:
     normalised = read(tools=tools)
-    assert normalised.tools["gateway_datetime"][1] == {"timezone": zone}
+    assert normalised.tools["gateway_datetime"][1].get("timezone") == zone
     assert [tool.function.function.name for tool in normalised.request.tools] == ["gateway_datetime"]
 
 
