@@ -1,7 +1,7 @@
 """The limits' store of several machines: a Redis server, asked by two scripts, so that each question is one step.
 
-A key has a hash of bucket levels and a hash of running requests by worker. A worker says every few seconds that it
-lives; the counts of one that has not for half a minute are dropped by the next script that meets them.
+A key has a hash of bucket levels and a hash of running requests by worker. A worker says every second that it lives;
+the counts of one that has not for half a minute are dropped by the next script that meets them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from redis.exceptions import RedisError
 from service.limits.buckets import Levels, Limits
 
 PREFIX = "chat-gateway:limits:"
-BEAT = 5.0
-"""Seconds between signs of life."""
-RETRY = 1.0
-"""Seconds between tries to reach a server that is lost."""
+BEAT = 1.0
+"""Seconds between signs of life, which are also the tries to reach a server that is lost."""
 
 _TIMEOUT = 0.5
 _CONNECTIONS = 64
@@ -196,7 +194,7 @@ class SharedStore:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(RETRY if self.lost else BEAT)
+            await asyncio.sleep(BEAT)
             try:
                 await self._live()
             except (RedisError, OSError) as error:

