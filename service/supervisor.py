@@ -218,6 +218,7 @@ class Supervisor:
     def _worker(self, place: int, port: int) -> Child:
         command = (sys.executable, "-m", "service", "worker", "--grpc", f"{self._host}:{port}", "--index", str(place))
         environ = {**self._settings.environ, "GATEWAY_LIMITS_FILE": str(self._limits_file)}
+        environ.pop("GATEWAY_CONFIG", None)
         if self._settings.config is not None:
             environ["GATEWAY_CONFIG"] = str(self._snapshot)
         return Child(Program(f"worker {place}", command, environ), report)

@@ -1,0 +1,249 @@
+"""The processes of a gateway: they start, die, reload, drain and end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import StartGateway
+from tests.e2e.running import ROOT, START_S, Gateway, clean_environ, start_gateway, wait_until
+from tests.fakes.openai import completion
+from tests.fakes.wire import Connection, Request, event, head, serve, whole
+
+KEY = "sk-test"
+HEADERS = {"authorization": f"Bearer {KEY}"}
+CHAT = "/v1/chat/completions"
+THREE_MISTAKES = """
+providers: {p: {dialect: pigeon}}
+models: {m: {endpoints: []}}
+nonsense: 1
+"""
+
+
+def config(provider_url: str, *models: str) -> str:
+    """Return a configuration of two workers and one provider. JSON is YAML."""
+    endpoints = [{"provider": "p", "model": "upstream"}]
+    return json.dumps(
+        {
+            "server": {"workers": 2, "drain": "10s"},
+            "providers": {"p": {"dialect": "openai", "base_url": f"{provider_url}/v1"}},
+            "models": {model: {"endpoints": endpoints} for model in models},
+            "keys": [{"name": "test", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
+        }
+    )
+
+
+def ask(model: str = "m", stream: bool = False) -> Mapping[str, object]:
+    return {"model": model, "stream": stream, "messages": [{"role": "user", "content": "Hi"}]}
+
+
+async def answer(connection: Connection, request: Request) -> None:
+    """Answer after 20 ms; a stream has ten words, 100 ms apart."""
+    await asyncio.sleep(0.02)
+    if not request.json().get("stream"):
+        await connection.send(whole(200, completion()))
+        return
+    await connection.send(head(200, "text/event-stream", "Connection: close"))
+    for word in range(10):
+        await connection.send(event(_chunk({"content": f"{word} "}, None)))
+        await asyncio.sleep(0.1)
+    await connection.send(event(_chunk({}, "stop")) + event("[DONE]"))
+    connection.close()
+
+
+def _chunk(delta: Mapping[str, str], finish: str | None) -> Mapping[str, object]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "upstream", "choices": [choice]}
+
+
+async def test_a_killed_worker_is_back_within_two_seconds_and_others_go_on(gateway_of: StartGateway) -> None:
+    async with serve(answer) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m"))
+        port, victim = next(iter(gateway.workers.items()))
+        statuses: list[int] = []
+        until = time.monotonic() + 4
+
+        async with _client(gateway) as client:
+
+            async def keep_asking() -> None:
+                while time.monotonic() < until:
+                    statuses.append((await client.post(CHAT, json=ask())).status_code)
+
+            asking = [asyncio.ensure_future(keep_asking()) for _ in range(4)]
+            await asyncio.sleep(1)
+            os.kill(victim, signal.SIGKILL)
+            back_after = await asyncio.to_thread(wait_until, lambda: _serves(gateway, port, victim), START_S)
+            await asyncio.gather(*asking)
+    assert back_after < 2
+    # What the worker had taken is not sent twice: at most the four requests under way are lost.
+    assert statuses.count(200) >= len(statuses) - 4
+    assert set(statuses) <= {200, 503}
+
+
+def _client(gateway: Gateway) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=gateway.url, headers=HEADERS, timeout=10)
+
+
+def _serves(gateway: Gateway, port: int, old_pid: int) -> bool:
+    if gateway.workers.get(port) in (None, old_pid):
+        return False
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_sigterm_lets_a_stream_finish_and_sends_newcomers_away(gateway_of: StartGateway) -> None:
+    async with serve(answer) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m"))
+        async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
+            pieces = response.aiter_text()
+            text = await anext(pieces)
+            gateway.process.send_signal(signal.SIGTERM)
+            await asyncio.sleep(0.3)
+            newcomer = await client.post(CHAT, json=ask())
+            text += "".join([piece async for piece in pieces])
+        assert await asyncio.to_thread(gateway.process.wait, START_S) == 0
+    assert text.rstrip().endswith("data: [DONE]")
+    assert '"stop"' in text
+    assert newcomer.status_code == 503
+    assert int(newcomer.headers["retry-after"]) >= 1
+    assert newcomer.json()["error"]["code"] == "overloaded"
+
+
+async def test_a_second_signal_ends_everything_at_once(gateway_of: StartGateway) -> None:
+    async with serve(answer) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m"))
+        pids = [*gateway.workers.values(), gateway.envoy]
+        async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
+            await anext(response.aiter_text())
+            started = time.monotonic()
+            gateway.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.2)
+            gateway.process.send_signal(signal.SIGINT)
+            assert await asyncio.to_thread(gateway.process.wait, START_S) == 1
+    assert time.monotonic() - started < 0.8
+    assert not any(map(_lives, pids))
+
+
+def test_nothing_outlives_a_killed_supervisor(short_dir: Callable[[], Path]) -> None:
+    gateway = start_gateway(short_dir())
+    pids = [*gateway.workers.values(), gateway.envoy]
+    gateway.process.kill()
+    gateway.process.wait()
+    wait_until(lambda: not any(map(_lives, pids)), 2)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+async def test_a_killed_envoy_is_started_again(gateway_of: StartGateway) -> None:
+    gateway = await asyncio.to_thread(gateway_of)
+    os.kill(gateway.envoy, signal.SIGKILL)
+    await asyncio.to_thread(wait_until, lambda: _answers(gateway.url), 5)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz").is_success
+    except httpx.TransportError:
+        return False
+
+
+async def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(gateway_of: StartGateway) -> None:
+    async with serve(answer) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "old"))
+        file = gateway.run_dir / "gateway.yaml"
+
+        def models() -> set[str]:
+            listed = [httpx.get(f"{gateway.url}/v1/models", headers=HEADERS).json()["data"] for _ in range(6)]
+            return {" ".join(model["id"] for model in models) for models in listed}
+
+        assert await asyncio.to_thread(models) == {"old"}
+        file.write_text(config(provider.url, "old", "new"))
+        gateway.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(wait_until, lambda: models() == {"old new"}, 5)
+
+        file.write_text(
+            '{"providers": {"p": {"dialect": "carrier-pigeon"}}, "models": {"m": {"endpoints": []}}, "nonsense": 1}'
+        )
+        gateway.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(wait_until, lambda: "nonsense" in gateway.log, 5)
+        assert all(path in gateway.log for path in ("providers.p.dialect", "models.m.endpoints", "nonsense"))
+        assert await asyncio.to_thread(models) == {"old new"}
+
+        # A worker that starts now does not read the bad file either.
+        port, pid = next(iter(gateway.workers.items()))
+        os.kill(pid, signal.SIGKILL)
+        await asyncio.to_thread(wait_until, lambda: _serves(gateway, port, pid), 10)
+        assert (await asyncio.to_thread(models)) == {"old new"}
+
+
+def run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "service", *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**clean_environ(), **environ},
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PORT", "GRPC_PORT"])
+def test_a_taken_port_is_said_in_one_sentence(taken_port: int, variable: str, short_dir: Callable[[], Path]) -> None:
+    free = {"HTTP_PORT": "0", "GRPC_PORT": "0", "GATEWAY_RUN_DIR": str(short_dir())}
+    ended = run({**free, variable: str(taken_port)}, "--edge")
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr.count("\n") == 1
+    assert f"127.0.0.1:{taken_port}" in ended.stderr
+    assert variable in ended.stderr
+
+
+def test_every_mistake_of_a_configuration_is_listed(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.yaml"
+    file.write_text(THREE_MISTAKES)
+    for arguments in (("check",), ("--edge",), ()):
+        ended = run({"GATEWAY_CONFIG": str(file)}, *arguments)
+        assert ended.returncode == 1
+        assert len(ended.stderr.splitlines()) == 3
+        assert all(path in ended.stderr for path in ("providers.p.dialect", "models.m.endpoints", "nonsense"))
+
+
+def test_wrong_settings_are_listed() -> None:
+    ended = run({"HTTP_PORT": "http", "GATEWAY_WORKERS": "0", "TLS_CERT": "cert.pem"}, "--edge")
+    assert ended.returncode == 1
+    assert [line.split(":")[0] for line in ended.stderr.splitlines()] == [
+        "HTTP_PORT",
+        "GATEWAY_WORKERS",
+        "TLS_CERT and TLS_KEY",
+    ]
+
+
+def test_health_says_whether_a_worker_serves(gateway: Gateway) -> None:
+    assert run({}, "health", gateway.grpc[0]).returncode == 0
+    assert run({}, "health", "127.0.0.1:1").returncode == 1
