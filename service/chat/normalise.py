@@ -111,10 +111,14 @@ def _trace(debug: DebugOptions) -> str:
 
 def _unknown_options(request: CreateChatCompletionRequest) -> tuple[str, ...]:
     """Return the gateway-only settings that mean nothing here; they are reported, not sent."""
-    names = [f"debug.{name}" for name in request.debug.extra]
-    names += [f"provider.{name}" for name in request.provider.extra]
-    names += [f"provider.max_price.{name}" for name in request.provider.max_price.extra]
-    names += [f"provider_options.{name}" for name in request.provider_options.extra]
+    names: list[str] = []
+    if request.HasField("debug"):
+        names += [f"debug.{name}" for name in request.debug.extra]
+    if request.HasField("provider"):
+        names += [f"provider.{name}" for name in request.provider.extra]
+        names += [f"provider.max_price.{name}" for name in request.provider.max_price.extra]
+    if request.HasField("provider_options"):
+        names += [f"provider_options.{name}" for name in request.provider_options.extra]
     if request.HasField("speed") and request.speed != "fast":
         names.append("speed")
     return tuple(names)

@@ -76,7 +76,7 @@ class Record:
             return
         self._has_usage = True
         add_usage(self.usage, usage)
-        if endpoint.prices is not None:
+        if self._options.cost and endpoint.prices is not None:
             self._cost_lines += cost.lines(usage, endpoint.prices)
 
     def final_usage(self) -> Usage | None:
