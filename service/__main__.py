@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import Any
 
 from service import supervisor
 from service.supervisor import StartError, Supervisor
@@ -71,7 +72,8 @@ def _health(address: str) -> int:
 
     with grpc.insecure_channel(address) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=3)
+            stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=3)
         except grpc.RpcError as error:
             supervisor.report(f"{address}: {error.code().name}")
             return 1
