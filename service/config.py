@@ -1,6 +1,6 @@
 """What the gateway is configured with: the types of the YAML file, checked whole. Loading it is `service.catalogue`'s.
 
-Durations are seconds, written as `2s`, `500ms`, `5m` or a plain number. Every page of docs/configuration.md speaks of these names.
+Durations are seconds, written as `2s`, `500ms`, `5m` or a plain number. docs/configuration.md speaks of these names.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Provider(_Part):
     dialect: Literal["openai", "anthropic", "google", "simulator"]
     base_url: str = ""
     """Up to, not including, the dialect's own path. `{model}` stands for the upstream model (Azure deployments)."""
-    api_key: SecretStr | None = None
+    api_key: Annotated[SecretStr | None, BeforeValidator(lambda value: None if value == "" else value)] = None
+    """Empty is the same as absent."""
     api_key_header: str | None = None
     """Default: the dialect's own. `authorization` sends `Bearer <key>`; any other header carries the bare key."""
     headers: dict[str, str] = {}
@@ -238,7 +239,7 @@ class Config(_Part):
     @model_validator(mode="after")
     def _references(self) -> Self:
         unknown = [
-            f"models.{model_id}.endpoints.{place}.provider: no provider named {endpoint.provider!r}"
+            f"models.{model_id}.endpoints[{place}].provider: no provider named {endpoint.provider!r}"
             for model_id, model in self.models.items()
             for place, endpoint in enumerate(model.endpoints)
             if endpoint.provider not in self.providers

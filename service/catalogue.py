@@ -1,0 +1,275 @@
+"""Loads the configuration: the YAML file, or the embedded default, with the environment's values in it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from service.config import Config
+
+MIN_KEY_LENGTH = 16
+"""Characters of GATEWAY_KEY, at least."""
+
+_VARIABLE = re.compile(r"\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+_PREFIXED = re.compile(r"[\w.\[\]/:-]+?: ")
+
+Place = tuple[str | int, ...]
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong. `mistakes` are all of them, each `place: what is wrong`, without any value."""
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def load(path: str | None, environ: Mapping[str, str]) -> Config:
+    """Return the checked configuration of a file; without one (None or ""), the embedded default.
+
+    In the embedded default a provider without an API key is left out, together with its models. GATEWAY_KEY adds a key.
+
+    Raises:
+        ConfigError: the file cannot be read or is wrong.
+    """
+    tree = _parse(_read(path) if path else _embedded(), path or "the embedded default")
+    mistakes = _Mistakes()
+    tree = _expanded(tree, environ, (), mistakes)
+    if not path:
+        tree = _served(tree)
+    _add_key(tree, environ.get("GATEWAY_KEY", "").strip(), mistakes)
+    _check_references(tree, mistakes)
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        for place, text in _described(error, tree):
+            mistakes.add(place, text)
+    if mistakes.found:
+        raise ConfigError([f"{place}: {text}" for place, text in mistakes.found.items()])
+    return config
+
+
+class _Mistakes:
+    """Mistakes by place; of several in one place the first counts."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str] = {}
+
+    def add(self, place: Place, text: str) -> None:
+        self.found.setdefault(_written(place), text)
+
+
+def _written(place: Place) -> str:
+    """Return a place as it is told: `keys[1].name`."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
+    return "".join(parts).removeprefix(".")
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not in UTF-8"]) from error
+
+
+def _embedded() -> str:
+    return resources.files("service").joinpath("defaults.yaml").read_text("utf-8")
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML without dates, so that `api-version: 2026-10-21` is the text that it looks like."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  # the base class has it so
+        letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for letter, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        repeated = [f"{origin}, {mistake}" for mistake in _repeated(node, ())] if node else []
+        tree = loader.construct_document(node) if node and not repeated else {}
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{origin}, line {mark.line + 1}" if mark else origin
+        raise ConfigError([f"{place}: {error.problem or 'not valid YAML'}"]) from None
+    except yaml.YAMLError:
+        raise ConfigError([f"{origin}: not valid YAML"]) from None
+    if repeated:
+        raise ConfigError(repeated)
+    if not isinstance(tree, dict):
+        raise ConfigError([f"{origin}: sections such as providers, models and keys are required"])
+    return {name: section for name, section in tree.items() if section is not None}
+
+
+def _repeated(node: yaml.Node, within: tuple[yaml.Node, ...]) -> Iterator[str]:
+    """Tell each key that stands twice in one mapping, which YAML readers resolve silently, and anchors in a circle."""
+    line = node.start_mark.line + 1
+    if node in within:
+        yield f"line {line}: an anchor contains itself"
+    elif isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            at, name = key.start_mark.line + 1, str(key.value)
+            if name in first and key.tag != "tag:yaml.org,2002:merge":
+                yield f"line {at}: {name} stands twice, here and in line {first[name]}"
+            first.setdefault(name, at)
+            yield from _repeated(value, (*within, node))
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated(value, (*within, node))
+
+
+def _expanded(value: Any, environ: Mapping[str, str], place: Place, mistakes: _Mistakes) -> Any:
+    """Return a value with the environment's in place of `${NAME}` and `${NAME:-default}`."""
+
+    def variable(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name is None:
+            mistakes.add(place, "an environment variable is written ${NAME} or ${NAME:-default}")
+        elif not environ.get(name) and default is None:
+            mistakes.add(place, f"the environment variable {name} is not set")
+        return (environ.get(name or "") or default) or ""
+
+    match value:
+        case str():
+            return _VARIABLE.sub(variable, value)
+        case dict():
+            return {name: _expanded(item, environ, (*place, name), mistakes) for name, item in value.items()}
+        case list():
+            return [_expanded(item, environ, (*place, number), mistakes) for number, item in enumerate(value)]
+    return value
+
+
+def _served(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the embedded default without the providers that have no API key, and without their models."""
+    providers = {name: provider for name, provider in tree["providers"].items() if provider.get("api_key") != ""}
+    models = {
+        model_id: model
+        for model_id, model in tree["models"].items()
+        if any(endpoint["provider"] in providers for endpoint in model["endpoints"])
+    }
+    return {**tree, "providers": providers, "models": models}
+
+
+def _add_key(tree: dict[str, Any], key: str, mistakes: _Mistakes) -> None:
+    if not key:
+        return
+    if len(key) < MIN_KEY_LENGTH:
+        mistakes.add(("GATEWAY_KEY",), f"at least {MIN_KEY_LENGTH} characters are required")
+    keys = tree.setdefault("keys", [])
+    if isinstance(keys, list):
+        keys.append({"name": "env", "sha256": hashlib.sha256(key.encode()).hexdigest()})
+
+
+def _check_references(tree: Mapping[str, Any], mistakes: _Mistakes) -> None:
+    """Tell names that lead nowhere and keys that stand twice, even where other mistakes keep the whole from a check."""
+    providers, models, keys = tree.get("providers"), tree.get("models"), tree.get("keys")
+    if isinstance(providers, dict) and isinstance(models, dict):
+        for model_id, model in models.items():
+            endpoints = model.get("endpoints") if isinstance(model, dict) else None
+            for number, endpoint in enumerate(endpoints if isinstance(endpoints, list) else ()):
+                name = endpoint.get("provider") if isinstance(endpoint, dict) else None
+                if isinstance(name, str) and name not in providers:
+                    place = ("models", model_id, "endpoints", number, "provider")
+                    mistakes.add(place, f"no provider named {name!r}{_hint(name, providers)}")
+    first: dict[tuple[str, str], int] = {}
+    for number, key in enumerate(keys if isinstance(keys, list) else ()):
+        for field in ("name", "sha256"):
+            value = key.get(field) if isinstance(key, dict) else None
+            if isinstance(value, str) and first.setdefault((field, value), number) != number:
+                mistakes.add(("keys", number, field), f"the same as of keys[{first[field, value]}]")
+
+
+def _described(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
+    """Yield what the checks of the types found, by place."""
+    alternatives: dict[Place, list[str]] = {}
+    for found in error.errors(include_url=False, include_context=False, include_input=False):
+        place, kind = found["loc"], found["type"]
+        if _is_inherited(place, tree):
+            continue
+        match kind:
+            case "extra_forbidden":
+                yield place, "there is no such setting" + _hint(str(place[-1]), _settings(place[:-1]))
+            case "missing":
+                yield place, "is required"
+            case "too_short" if _at(place, tree):
+                continue  # wrong items are told one by one, and do not count
+            case "value_error":
+                for text in found["msg"].removeprefix("Value error, ").split("; "):
+                    yield _moved(place, text)
+            case _:
+                alternatives.setdefault(_existing(place, tree), []).append(found["msg"])
+    for place, texts in alternatives.items():
+        yield place, ", or: ".join(texts)
+
+
+def _moved(place: Place, text: str) -> tuple[Place, str]:
+    """Return a message that begins with the place within `place` that it is about, apart from that place."""
+    prefix = _PREFIXED.match(text)
+    if prefix is None:
+        return place, text
+    return (*place, prefix[0].removesuffix(": ")), text[prefix.end() :]
+
+
+def _existing(place: Place, tree: Any) -> Place:
+    """Return a place without what the checks add to it, such as the alternatives of `workers`."""
+    for number, part in enumerate(place):
+        is_there = isinstance(tree, list) or (isinstance(tree, dict) and part in tree)
+        if not is_there:
+            return place[:number]
+        tree = tree[part]
+    return place
+
+
+def _at(place: Place, tree: Any) -> Any:
+    for part in place:
+        tree = tree[part]
+    return tree
+
+
+def _is_inherited(place: Place, tree: Mapping[str, Any]) -> bool:
+    """Say whether a place within an endpoint holds what its model sets: the mistake is told there."""
+    if len(place) < 5 or place[0] != "models" or place[2] != "endpoints":
+        return False
+    model = tree["models"][place[1]]
+    return place[4] in model and place[4] not in model["endpoints"][place[3]]
+
+
+def _settings(place: Place) -> Sequence[str]:
+    """Return the names of the settings that there are in a place."""
+    kind: Any = Config
+    for part in place:
+        kind = _inner(kind, part)
+    return list(kind.model_fields)
+
+
+def _inner(kind: Any, part: str | int) -> Any:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return _section(kind.model_fields[str(part)].annotation)
+    # dict[str, X] and tuple[X, ...]
+    return _section(get_args(kind)[1 if get_origin(kind) is dict else 0])
+
+
+def _section(kind: Any) -> Any:
+    """Return X of `X | None`."""
+    arms = [arm for arm in get_args(kind) if arm is not NoneType]
+    return arms[0] if NoneType in get_args(kind) else kind
+
+
+def _hint(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    near = get_close_matches(name, [str(known) for known in names], n=1)
+    return f"; did you mean {near[0]}?" if near else ""
