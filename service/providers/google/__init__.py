@@ -106,7 +106,7 @@ class GoogleDialect:
             completion.system_fingerprint = version
         completion.choices.extend(_choice(candidate, response_id) for candidate in get_objects(answer, "candidates"))
         if (blocked := blocked_prompt(answer)) is not None:
-            message = AssistantMessage(role="assistant")
+            message = AssistantMessage(role="assistant", content="")
             completion.choices.add(message=message, finish_reason="content_filter", extra=blocked)
         if not completion.choices:
             raise ProviderFailure(FailureKind.EMPTY, "The provider answered without a candidate.")
@@ -160,7 +160,7 @@ def _choice(candidate: Json, response_id: str) -> Choice:
         audios=pieces.audios,
         extra=pieces.extra(),
     )
-    if pieces.text:
+    if pieces.text or not (pieces.calls or pieces.images or pieces.audios):
         message.content = "".join(pieces.text)
     if pieces.reasoning:
         message.reasoning_content = "".join(pieces.reasoning)

@@ -168,7 +168,7 @@ def test_a_blocked_prompt_is_an_answer() -> None:
     completion = decoded("blocked_prompt.json")
     assert [plain(choice) for choice in completion.choices] == [
         {
-            "message": {"role": "assistant"},
+            "message": {"role": "assistant", "content": ""},
             "finish_reason": "content_filter",
             "extra": {
                 "native_finish_reason": '"PROHIBITED_CONTENT"',
@@ -182,7 +182,8 @@ def test_a_blocked_prompt_is_an_answer() -> None:
 def test_the_token_limit_is_length_even_without_text() -> None:
     choice = decoded("max_tokens.json").choices[0]
     assert choice.finish_reason == "length"
-    assert not choice.message.HasField("content")
+    assert choice.message.content == ""
+    assert choice.message.HasField("content")
 
 
 def test_candidates_are_choices_with_log_probabilities() -> None:
