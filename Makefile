@@ -52,6 +52,8 @@ generate:
 	python -m grpc_tools.protoc $$include --include_imports --include_source_info \
 	  --descriptor_set_out=$(OUT)/gateway.binpb $(PROTOS) google/rpc/error_details.proto
 	@touch $(OUT)/gateway/__init__.py $(OUT)/gateway/v1/__init__.py $(OUT)/gateway/py.typed
+	@PYTHONPATH=$(OUT) $(BIN)/python -m service.openapi --descriptors $(OUT)/gateway.binpb --out $(OUT) \
+	  $(if $(filter gen,$(OUT)),--tables docs/api.md)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -52,14 +52,14 @@ class ModelServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """All of them.
+        """All models that the caller's key may use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """One of them.
+        """One model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
