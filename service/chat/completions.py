@@ -52,7 +52,10 @@ class ChatCompletions:
         job = await _Job.begin(self._deps, request, call)
         chunks = job.stream()
         try:
-            first = await anext(chunks, ())
+            first = await anext(chunks)
+        except StopAsyncIteration:
+            # Not by a default of `anext`: CPython 3.11 cannot return a tuple that way.
+            first = ()
         except BaseException:
             await chunks.aclose()
             await job.end()

@@ -75,6 +75,8 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     _merge_reasoning(request)
     if request.WhichOneof("response_format") is not None:
         _unify_response_format(request)
+    if request.WhichOneof("stop") == "stop_sequences" and not request.stop_sequences.sequences:
+        request.ClearField("stop_sequences")
     tools = _replace_server_tools(request, registry) if request.tools else {}
     if request.WhichOneof("tool_choice") is not None:
         _check_tool_choice(request, registry, tools)
@@ -121,6 +123,8 @@ def _unknown_options(request: CreateChatCompletionRequest) -> tuple[str, ...]:
         names += [f"provider_options.{name}" for name in request.provider_options.extra]
     if request.HasField("speed") and request.speed != "fast":
         names.append("speed")
+    if request.HasField("max_tool_calls") and not any(tool.HasField("gateway_datetime") for tool in request.tools):
+        names.append("max_tool_calls")
     return tuple(names)
 
 

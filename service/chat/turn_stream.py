@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -11,10 +12,12 @@ from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 from service.chat.accumulate import as_chunk, has_content
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import Dialect
-from service.upstream import Response
+from service.upstream import Event, Response
 
 Chunks = Sequence[ChatCompletionChunk]
 
+# Usage, or the end of the body, so that the connection can be used again.
+_AFTER_FINISH_S = 2.0
 _EVENT_STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
 
 
@@ -91,7 +94,7 @@ async def _events(
     begun = False
     try:
         async with aclosing(response.events()) as pieces:
-            async for events in pieces:
+            while (events := await _next(pieces, decoder.finished)) is not None:
                 chunks: list[ChatCompletionChunk] = []
                 try:
                     for event in events:
@@ -111,3 +114,14 @@ async def _events(
             raise
     if not decoder.finished:
         raise ProviderFailure(FailureKind.CUT, "ended its stream without saying that it had finished")
+
+
+async def _next(pieces: AsyncGenerator[Sequence[Event], None], finished: bool) -> Sequence[Event] | None:
+    """Return the next events, None at the end. A finished stream is given little time: only usage may still come."""
+    if not finished:
+        return await anext(pieces, None)
+    try:
+        async with asyncio.timeout(_AFTER_FINISH_S):
+            return await anext(pieces, None)
+    except TimeoutError:
+        return None
