@@ -102,7 +102,7 @@ async def _events(
                         chunks += decoder.decode(event)
                 except ProviderFailure:
                     # What came with the failure goes out first, unless nothing did yet: then another can be asked.
-                    if begun and chunks:
+                    if chunks and (begun or decoder.finished):
                         yield chunks
                     raise
                 if chunks:
