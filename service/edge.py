@@ -38,8 +38,8 @@ def render(template: str, edge: Edge) -> str:
     chain = listener["filter_chains"][0]
     connections = chain["filters"][0]["typed_config"]
     listener["address"]["socket_address"] = {"address": edge.host, "port_value": edge.port}
+    del cluster["cluster_type"]
     cluster["type"] = "STATIC"
-    del cluster["dns_refresh_rate"]
     cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": [_endpoint(host, port) for host, port in edge.workers]}]
     transcoder = next(f for f in connections["http_filters"] if f["name"] == "envoy.filters.http.grpc_json_transcoder")
     transcoder["typed_config"]["proto_descriptor"] = str(edge.descriptor)

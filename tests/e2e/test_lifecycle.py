@@ -126,7 +126,8 @@ async def test_a_second_signal_ends_everything_at_once(gateway_of: StartGateway)
         gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m"))
         pids = [*gateway.workers.values(), gateway.envoy]
         async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
-            await anext(response.aiter_text())
+            pieces = response.aiter_text()
+            await anext(pieces)
             started = time.monotonic()
             gateway.process.send_signal(signal.SIGINT)
             await asyncio.sleep(0.2)
