@@ -32,7 +32,8 @@ def render_page(document: Document) -> str:
     """Return the page. Its own policy lets it load and run nothing but what stands in it."""
     style = (_FOLDER / "page.css").read_text(encoding="utf-8")
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
+    hashes = f"style-src {_hash(style)}; script-src {_hash(script)}"
+    policy = f"default-src 'none'; {hashes}; img-src data:; base-uri 'none'"
     info = document["info"]
     return "\n".join(
         (

@@ -116,8 +116,8 @@ def _limits(schema: Schema) -> str:
         return ", ".join(f"`{value}`" for value in schema["enum"] if value is not None)
     texts = [
         _between(schema.get("minimum"), schema.get("maximum"), ""),
-        _between(schema.get("minLength"), schema.get("maxLength"), " characters"),
-        _between(schema.get("minItems"), schema.get("maxItems"), " items"),
+        _between(schema.get("minLength"), schema.get("maxLength"), "character"),
+        _between(schema.get("minItems"), schema.get("maxItems"), "item"),
     ]
     if schema.get("type") in ("array", ["array", "null"]) and "$ref" not in schema["items"]:
         texts.append(_limits(schema["items"]))
@@ -131,10 +131,14 @@ def _between(low: float | None, high: float | None, unit: str) -> str:
     low = None if low in _INT_LIMITS else low
     high = None if high in _INT_LIMITS else high
     if low is not None and high is not None:
-        return f"{low} to {high}{unit}"
+        return f"{low} to {_counted(high, unit)}"
     if low is not None:
-        return f"at least {low}{unit}"
-    return f"at most {high}{unit}" if high is not None else ""
+        return f"at least {_counted(low, unit)}"
+    return f"at most {_counted(high, unit)}" if high is not None else ""
+
+
+def _counted(number: float, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}" if unit else str(number)
 
 
 def _groups(schemas: Mapping[str, Schema], schema: Schema, path: str) -> list[Group]:

@@ -24,7 +24,9 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from service import codec
 from service.errors import ERRORS, GatewayError
 from service.openapi.document import Document
+from service.openapi.meanings import DEFAULTS, ERROR_MEANINGS, LACKING
 from service.openapi.page import render_page
+from service.openapi.rows import object_rows, walk
 from service.openapi.tables import fill
 from service.openapi.text import to_json, to_yaml
 from tests.unit.openapi.editions import json_values, values
@@ -85,6 +87,17 @@ def test_every_error_has_its_code_and_a_response_of_its_status(document: Documen
     assert code["anyOf"][0]["enum"] == list(ERRORS)
     for name, error in ERRORS.items():
         assert f"`{name}`" in document["components"]["responses"][f"Error{error.http}"]["description"]
+
+
+def test_what_the_protos_do_not_say_is_said_of_things_that_exist(document: Document) -> None:
+    schemas = document["components"]["schemas"]
+    paths = {row.path for row, _ in walk(object_rows(schemas, schemas["CreateChatCompletionRequest"]))}
+    assert set(LACKING) <= paths
+    assert {path for path in paths if "." not in path} <= set(LACKING)
+    assert set(ERROR_MEANINGS) == set(ERRORS)
+    for name in DEFAULTS:
+        _, _, message, field = name.split(".")
+        assert "default" in schemas[message]["properties"][field]
 
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "full"])
