@@ -61,6 +61,7 @@ _HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "x-gateway-provider": ("string", "The provider that served, or was tried last."),
         "x-gateway-attempts": ("integer", "Attempts at providers, failed ones included."),
         "server-timing": ("string", "Milliseconds until the answer began: `gateway;dur=12.3`."),
+        "x-request-id": ("string", "The id of the request: the client's own `x-request-id`, or one made by the edge."),
         "retry-after": ("integer", "Seconds to wait before the request is sent again."),
         "www-authenticate": ("string", "`Bearer`."),
         "x-ratelimit-limit-requests": ("integer", "The key's requests per minute."),
@@ -75,7 +76,7 @@ HEADERS: Mapping[str, Json] = MappingProxyType(
     {name: {"description": text, "schema": {"type": kind}} for name, (kind, text) in _HEADERS.items()}
 )
 
-_CALL = ("x-generation-id", "server-timing")
+_CALL = ("x-generation-id", "server-timing", "x-request-id")
 _SERVED = (*_CALL, "x-gateway-provider", "x-gateway-attempts")
 _LIMITS = tuple(name for name in _HEADERS if name.startswith("x-ratelimit-"))
 _ERROR_HEADERS: Mapping[str, Sequence[str]] = MappingProxyType(
