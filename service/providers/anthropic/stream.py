@@ -20,7 +20,7 @@ from service.upstream.sse import Event
 class AnthropicStreamDecoder:
     """Turns one stream's events into chunks. The end and the usage come when the message has stopped."""
 
-    __slots__ = ("_blocks", "_calls", "_counts", "_end", "_id", "_parts", "finished")
+    __slots__ = ("_blocks", "_calls", "_counts", "_end", "_extras", "_id", "_parts", "finished")
 
     def __init__(self) -> None:
         self.finished = False
@@ -28,6 +28,7 @@ class AnthropicStreamDecoder:
         self._counts: dict[str, Any] = {}
         self._end: dict[str, Any] = {}
         self._calls = 0
+        self._extras: dict[str, int] = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._parts: dict[int, list[str]] = {}
 
@@ -111,7 +112,7 @@ class AnthropicStreamDecoder:
                 block["signature"] = (block.get("signature") or "") + delta["signature"]
                 return ()
             case "citations_delta":
-                return self._chunk(Delta(extra={"citations": dumps([delta["citation"]]).decode()}))
+                return self._extra("citations", delta["citation"])
             case _:
                 return ()
 
@@ -150,8 +151,11 @@ class AnthropicStreamDecoder:
         """Take the newer counts: those of a delta are cumulative."""
         self._counts |= {name: count for name, count in counts.items() if count is not None}
 
-    def _extra(self, name: str, block: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
-        return self._chunk(Delta(extra={name: dumps([block]).decode()}))
+    def _extra(self, name: str, item: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
+        """Return the next item of a list in `extra`. OpenAI's clients put lists together by `index`."""
+        index = self._extras.get(name, 0)
+        self._extras[name] = index + 1
+        return self._chunk(Delta(extra={name: dumps([{"index": index, **item}]).decode()}))
 
     def _call(self, call: ToolCallDelta) -> Sequence[ChatCompletionChunk]:
         return self._chunk(Delta(tool_calls=[call]))

@@ -29,6 +29,7 @@ class _Candidate:
     calls: int = 0
     images: int = 0
     audios: int = 0
+    others: int = 0
     finished: bool = False
 
 
@@ -90,7 +91,9 @@ class GoogleStreamDecoder:
             choice.delta.audios.add(index=so_far.audios).MergeFrom(audio)
             so_far.audios += 1
         if pieces.signature or pieces.other:
+            pieces.other = [{"index": place, **part} for place, part in enumerate(pieces.other, so_far.others)]
             choice.delta.extra.update(pieces.extra())
+            so_far.others += len(pieces.other)
         if (logprobs := logprobs_of(candidate)) is not None:
             choice.logprobs.CopyFrom(logprobs)
         finish = finish_reason_of(candidate, called=so_far.calls > 0)

@@ -59,7 +59,10 @@ def spelled(chunks: list[ChatCompletionChunk]) -> dict[str, Any]:
                 if choice.delta.HasField(name):
                     message[name] = message.get(name, "") + getattr(choice.delta, name)
             for name, text in choice.delta.extra.items():
-                message[name] = message.get(name, []) + json.loads(text)
+                for item in json.loads(text):
+                    # OpenAI's clients put the items of a list together by their index.
+                    assert item.pop("index") == len(message.setdefault(name, []))
+                    message[name].append(item)
             for call in choice.delta.tool_calls:
                 into = calls.setdefault(call.index, {"id": "", "name": "", "arguments": ""})
                 into["id"] += call.id
