@@ -37,7 +37,7 @@ class DatetimeTool:
         return FunctionTool(
             function=FunctionDefinition(
                 name=self.function_name,
-                description="Get the current date and time in a time zone.",
+                description="Get the current date and time (today, now) in a time zone.",
                 parameters=_PARAMETERS,
             )
         )
