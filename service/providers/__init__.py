@@ -9,6 +9,7 @@ from service.providers.anthropic import AnthropicDialect
 from service.providers.dialect import Dialect, StreamDecoder, UpstreamRequest
 from service.providers.google import GoogleDialect
 from service.providers.openai import OpenAiDialect
+from service.providers.simulator import SimulatorDialect
 
 __all__ = ["DIALECTS", "Dialect", "StreamDecoder", "UpstreamRequest"]
 
@@ -17,5 +18,6 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "anthropic": AnthropicDialect(),
         "google": GoogleDialect(),
         "openai": OpenAiDialect(),
+        "simulator": SimulatorDialect(),
     }
 )
