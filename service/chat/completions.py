@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from types import TracebackType
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import AssistantMessage, ChatCompletion, ChatCompletionChunk, Choice, Meta, Usage
+from gateway.v1.chat_response_pb2 import (
+    AssistantMessage,
+    ChatCompletion,
+    ChatCompletionChunk,
+    Choice,
+    Delta,
+    Meta,
+    Usage,
+)
 
 from service.chat.attempts import Attempts, broken
 from service.chat.call import Call
@@ -197,7 +205,8 @@ class _Job:
             split = self._loop.split(message)
             if not self._loop.goes_on(split, through.finish_reason):
                 end = ChatCompletionChunk()
-                end.choices.add().finish_reason = self._loop.final_reason(split, through.finish_reason)
+                choice = end.choices.add(delta=Delta(extra=message.extra), extra=through.choice_extra)
+                choice.finish_reason = self._loop.final_reason(split, through.finish_reason)
                 self._stamp([end], target)
                 yield [end]
                 break

@@ -119,8 +119,9 @@ class ToolLoop:
 class TurnFilter:
     """Lets the client's part of streamed turns through, and keeps the gateway's own.
 
-    Server-tool calls are withheld and the client's calls renumbered; finish reasons are held until it is known whether
-    another turn follows. Text after an earlier turn's text begins with a blank line, as in a whole answer.
+    Server-tool calls are withheld and the client's calls renumbered; finish reasons and unknown fields, which only the
+    last turn's answer keeps, are held until it is known whether another turn follows. Text after an earlier turn's text
+    begins with a blank line, as in a whole answer.
     """
 
     def __init__(self, loop: ToolLoop) -> None:
@@ -132,6 +133,7 @@ class TurnFilter:
     def begin_turn(self) -> None:
         """Forget the last turn's calls, but not what the client was told."""
         self.finish_reason = ""
+        self.choice_extra: dict[str, str] = {}
         self._accumulator = MessageAccumulator()
         self._numbers: dict[int, int | None] = {}
         self._unnamed: dict[int, ToolCallDelta] = {}
@@ -148,10 +150,15 @@ class TurnFilter:
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
                 choice.ClearField("finish_reason")
+            if choice.extra:
+                self.choice_extra.update(choice.extra)
+                choice.ClearField("extra")
             self._filter(choice.delta)
         return any(choice.delta.ListFields() or choice.HasField("logprobs") for choice in chunk.choices)
 
     def _filter(self, delta: Delta) -> None:
+        if delta.extra:
+            delta.ClearField("extra")
         if delta.tool_calls:
             kept = [call for call in map(self._renumber, delta.tool_calls) if call is not None]
             del delta.tool_calls[:]
