@@ -66,7 +66,6 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     Raises:
         GatewayError: fields contradict each other, or a server tool's settings are wrong.
     """
-    options = _options(request)
     if request.HasField("system"):
         message = ChatMessage(role=ROLE_SYSTEM, text=request.system)
         request.messages.insert(0, message)
@@ -82,12 +81,13 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
         _check_tool_choice(request, registry, tools)
     if tools and request.n > 1:
         raise GatewayError("invalid_value", "n must be 1 together with server tools", param="n")
+    options = _options(request, has_server_tools=bool(tools))
     for name in _OWN_FIELDS:
         request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
     return Normalised(request, options, tools)
 
 
-def _options(request: CreateChatCompletionRequest) -> Options:
+def _options(request: CreateChatCompletionRequest, *, has_server_tools: bool) -> Options:
     debug = request.debug
     silenced = debug.HasField("enabled") and not debug.enabled
     return Options(
@@ -100,7 +100,7 @@ def _options(request: CreateChatCompletionRequest) -> Options:
         max_tool_calls=request.max_tool_calls if request.HasField("max_tool_calls") else None,
         sticky_key=request.prompt_cache_key or request.session_id,
         session_id=request.session_id,
-        dropped=_unknown_options(request),
+        dropped=_meaningless(request, has_server_tools=has_server_tools),
     )
 
 
@@ -111,7 +111,7 @@ def _trace(debug: DebugOptions) -> str:
     return ""
 
 
-def _unknown_options(request: CreateChatCompletionRequest) -> tuple[str, ...]:
+def _meaningless(request: CreateChatCompletionRequest, *, has_server_tools: bool) -> tuple[str, ...]:
     """Return the gateway-only settings that mean nothing here; they are reported, not sent."""
     names: list[str] = []
     if request.HasField("debug"):
@@ -123,7 +123,7 @@ def _unknown_options(request: CreateChatCompletionRequest) -> tuple[str, ...]:
         names += [f"provider_options.{name}" for name in request.provider_options.extra]
     if request.HasField("speed") and request.speed != "fast":
         names.append("speed")
-    if request.HasField("max_tool_calls") and not any(tool.HasField("gateway_datetime") for tool in request.tools):
+    if request.HasField("max_tool_calls") and not has_server_tools:
         names.append("max_tool_calls")
     return tuple(names)
 

@@ -33,9 +33,9 @@ def _adapt(message: dict[str, Any], supported: Set[str], report: Report) -> dict
     if isinstance(message.get("content"), list):
         _adapt_parts(message, "cache_control" in supported, report)
     if "tool_calls" in message:
-        message["tool_calls"] = [_adapt_call(call) for call in message["tool_calls"]]
+        message["tool_calls"] = [_adapt_call(call, report) for call in message["tool_calls"]]
     if "function_call" in message:
-        message["function_call"] = _adapt_function(message["function_call"])
+        message["function_call"] = _adapt_function(message["function_call"], "messages[].function_call", report)
     return message
 
 
@@ -55,13 +55,16 @@ def _adapt_parts(message: dict[str, Any], keep_cache_control: bool, report: Repo
         message["tool_calls"] = [*calls, *message.get("tool_calls", ())]
 
 
-def _adapt_call(call: Mapping[str, Any]) -> dict[str, Any]:
+def _adapt_call(call: Mapping[str, Any], report: Report) -> dict[str, Any]:
     adapted = {name: value for name, value in call.items() if name != "index"}
     if "function" in adapted:
-        adapted["function"] = _adapt_function(adapted["function"])
+        adapted["function"] = _adapt_function(adapted["function"], "messages[].tool_calls[].function", report)
     return adapted
 
 
-def _adapt_function(function: Mapping[str, Any]) -> dict[str, Any]:
+def _adapt_function(function: Mapping[str, Any], path: str, report: Report) -> dict[str, Any]:
+    for name in _FUNCTION_FIELDS:
+        if name in function:
+            report.drop(f"{path}.{name}")
     adapted = {name: value for name, value in function.items() if name not in _FUNCTION_FIELDS}
     return {**adapted, "arguments": adapted.get("arguments", "")}
