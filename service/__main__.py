@@ -28,14 +28,16 @@ def main() -> int:
     except StartError as error:
         supervisor.report(str(error))
         return 1
+    except KeyboardInterrupt:  # once too often, when everything has ended
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="Chat Gateway.")
     parser.add_argument("--edge", action="store_true", help="run Envoy in front of the workers")
     commands = parser.add_subparsers(dest="command")
-    worker = commands.add_parser("worker", help="one worker, as the supervisor starts it")
-    worker.add_argument("--grpc", required=True, metavar="HOST:PORT")
+    worker = commands.add_parser("worker", help="one worker")
+    worker.add_argument("--grpc", metavar="HOST:PORT", help="where it listens; without it, stdin says: HOST:PORT INDEX")
     worker.add_argument("--index", type=int, default=0)
     commands.add_parser("check", help="check the configuration and list every mistake")
     health = commands.add_parser("health", help="exit with 0 if a worker is serving")
@@ -59,9 +61,14 @@ def _check() -> int:
 # The commands below import what the supervisor does without.
 
 
-def _worker(address: str, index: int) -> int:
+def _worker(address: str | None, index: int) -> int:
     from service.server import run, settings_from
 
+    if address is None:
+        address, _, place = sys.stdin.readline().strip().partition(" ")
+        if not place:  # the supervisor has no use for this worker
+            return 0
+        index = int(place)
     run(settings_from(address, index))
     return 0
 

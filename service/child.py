@@ -1,4 +1,4 @@
-"""A child process that is started again when it dies, and never outlives its parent."""
+"""Child processes that are started again when they die, and never outlive their parent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,32 +22,80 @@ _LONGEST_WAIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. Without a log file the child writes to its parent's stdout and stderr."""
+    """What to run. Without a log file the child writes to its parent's stdout or stderr."""
 
-    name: str
     command: Sequence[str]
     environ: Mapping[str, str]
     stdout: Path | None = None
     stderr: Path | None = None
 
 
-class Child:
-    """Keeps one process of a program running. `early_deaths` counts those in a row that did not live long."""
+async def start(program: Program, stdin: int = DEVNULL) -> Process:
+    """Start a program, in a session of its own: the terminal's Ctrl-C reaches the parent alone, which then drains."""
+    parent = os.getpid()
+    out = program.stdout.open("ab") if program.stdout else None
+    err = program.stderr.open("ab") if program.stderr else None
+    try:
+        return await asyncio.create_subprocess_exec(
+            *program.command,
+            env=dict(program.environ),
+            stdin=stdin,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            preexec_fn=lambda: _prepare(parent),
+        )
+    finally:
+        for file in (out, err):
+            if file is not None:
+                file.close()
 
-    def __init__(self, program: Program, report: Callable[[str], None]) -> None:
-        self.name = program.name
+
+class Spares:
+    """Starts a program that reads from stdin what to do; after `prepare`, one process ahead of need."""
+
+    def __init__(self, program: Program) -> None:
         self._program = program
+        self._waiting: Process | None = None
+
+    async def prepare(self) -> None:
+        """Start a process that waits until it is taken."""
+        self._waiting = await start(self._program, PIPE)
+
+    async def take(self, order: str) -> Process:
+        """Return a process that was given its order."""
+        taken = self._waiting
+        if taken is not None:
+            await self.prepare()
+        if taken is None or taken.returncode is not None:
+            taken = await start(self._program, PIPE)
+        assert taken.stdin is not None
+        taken.stdin.write(f"{order}\n".encode())
+        return taken
+
+    def close(self) -> None:
+        """End the process that waits."""
+        if self._waiting is not None and self._waiting.returncode is None:
+            self._waiting.kill()
+
+
+class Child:
+    """Keeps one process running. `early_deaths` counts those in a row that did not live long."""
+
+    def __init__(self, name: str, begin: Callable[[], Awaitable[Process]], report: Callable[[str], None]) -> None:
+        self.name = name
+        self._begin = begin
         self._report = report
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._stopping = False
         self.early_deaths = 0
 
     async def keep_running(self) -> None:
-        """Start the program, and again whenever it ends, until `stop`."""
+        """Start the process, and again whenever it ends, until `stop`."""
         clock = asyncio.get_running_loop().time
         while not self._stopping:
             started = clock()
-            self._process = await self._start()
+            self._process = await self._begin()
             code = await self._process.wait()
             if self._stopping:
                 return
@@ -61,29 +110,9 @@ class Child:
             self._process.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal; from now on the program's end is final."""
+        """Send a signal; from now on the process's end is final."""
         self._stopping = True
         self.send(number)
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        program, parent = self._program, os.getpid()
-        out = program.stdout.open("ab") if program.stdout else None
-        err = program.stderr.open("ab") if program.stderr else None
-        try:
-            # A session of its own: the terminal's Ctrl-C reaches the parent alone, which then drains.
-            return await asyncio.create_subprocess_exec(
-                *program.command,
-                env=dict(program.environ),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                preexec_fn=lambda: _prepare(parent),
-            )
-        finally:
-            for file in (out, err):
-                if file is not None:
-                    file.close()
 
 
 def _prepare(parent: int) -> None:

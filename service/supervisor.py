@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import signal
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service import catalogue, edge
-from service.child import Child, Program
+from service.child import Child, Program, Spares, start
 from service.config import Config
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -128,6 +129,7 @@ class Supervisor:
         # Relative: the path of a Unix socket has to be short.
         run_dir = settings.run_dir or _ROOT / ".run" / str(self._http_port or self._ports[0])
         self._run_dir = Path(os.path.relpath(run_dir))
+        self._spares = self._make_spares()
         self._workers = [self._worker(place, port) for place, port in enumerate(self._ports)]
         self._envoy = self._make_envoy(self._http_port) if self._http_port else None
         self._children = [*self._workers, self._envoy] if self._envoy else self._workers
@@ -146,9 +148,11 @@ class Supervisor:
         try:
             if not await _sooner(self._until_ready(), self._stop.wait()):
                 print(self._greeting(), flush=True)
+                await self._spares.prepare()
                 await self._stop.wait()
             return await _sooner(self._drain(running), self._force.wait())
         finally:
+            self._spares.close()
             for child in self._children:
                 child.stop(signal.SIGKILL)
             await asyncio.gather(*running)
@@ -215,13 +219,16 @@ class Supervisor:
     def _admin_socket(self) -> Path:
         return self._run_dir / "admin.sock"
 
-    def _worker(self, place: int, port: int) -> Child:
-        command = (sys.executable, "-m", "service", "worker", "--grpc", f"{self._host}:{port}", "--index", str(place))
+    def _make_spares(self) -> Spares:
         environ = {**self._settings.environ, "GATEWAY_LIMITS_FILE": str(self._limits_file)}
         environ.pop("GATEWAY_CONFIG", None)
         if self._settings.config is not None:
             environ["GATEWAY_CONFIG"] = str(self._snapshot)
-        return Child(Program(f"worker {place}", command, environ), report)
+        return Spares(Program((sys.executable, "-m", "service", "worker"), environ))
+
+    def _worker(self, place: int, port: int) -> Child:
+        order = f"{self._host}:{port} {place}"
+        return Child(f"worker {place}", functools.partial(self._spares.take, order), report)
 
     def _make_envoy(self, port: int) -> Child:
         settings, config = self._settings, self._run_dir / "envoy.yaml"
@@ -241,7 +248,7 @@ class Supervisor:
         self._run_dir.mkdir(parents=True, exist_ok=True)
         config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
         logs = {"stdout": self._run_dir / "access.log", "stderr": self._run_dir / "envoy.log"}
-        return Child(Program(_ENVOY, command, settings.environ, **logs), report)
+        return Child(_ENVOY, functools.partial(start, Program(command, settings.environ, **logs)), report)
 
     def _greeting(self) -> str:
         workers = f"{len(self._ports)} worker{'s' if len(self._ports) > 1 else ''}"

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,15 +32,14 @@ class Gateway:
 
     @property
     def workers(self) -> Mapping[int, int]:
-        """Process id of each worker, by its port."""
-        return {
-            int(words[words.index("--grpc") + 1].rpartition(":")[2]): pid for pid, words in self._children("worker")
-        }
+        """Process id of each worker that listens, by its port."""
+        listening = {port: pid for pid, _ in self._children("worker") for port in _ports(pid)}
+        return dict(sorted(listening.items()))
 
     @property
     def grpc(self) -> Sequence[str]:
         """Address of each worker."""
-        return [f"127.0.0.1:{port}" for port in sorted(self.workers)]
+        return [f"127.0.0.1:{port}" for port in self.workers]
 
     @property
     def envoy(self) -> int:
@@ -58,9 +57,21 @@ class Gateway:
         return self.process.wait(START_S)
 
     def _children(self, word: str) -> Sequence[tuple[int, Sequence[str]]]:
-        pids = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in pids}
-        return [(pid, words) for pid, words in commands.items() if word in words]
+        pids = map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
+        commands = [(pid, Path(f"/proc/{pid}/cmdline").read_text().split("\0")) for pid in pids]
+        return [(pid, words) for pid, words in commands if word in words]
+
+
+def _ports(pid: int) -> Iterator[int]:
+    """Yield the ports that a process listens on. gRPC's sockets are IPv6 ones, also for 127.0.0.1."""
+    try:
+        links = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:  # it is ending
+        return
+    for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]:
+        _, local, _, state, _, _, _, _, _, inode, *_ = line.split()
+        if state == "0A" and f"socket:[{inode}]" in links:
+            yield int(local.rpartition(":")[2], 16)
 
 
 def start_gateway(run_dir: Path, config: str | None = None, environ: Mapping[str, str] | None = None) -> Gateway:
