@@ -68,7 +68,9 @@ $(VENV)/.run-ready: requirements.lock requirements-dev.lock pyproject.toml | $(B
 	@touch $@
 
 # What everything else needs.
-$(VENV)/.test-ready: requirements-dev.lock $(VENV)/.run-ready
-	@echo "Installing what tests need into $(VENV) ..."
+NODE_CLIENTS := tests/e2e/clients/node
+$(VENV)/.test-ready: requirements-dev.lock $(NODE_CLIENTS)/package-lock.json $(VENV)/.run-ready
+	@echo "Installing what tests need into $(VENV) and $(NODE_CLIENTS)/node_modules ..."
 	@$(PIP) -r requirements-dev.lock
+	@PATH=$(abspath $(BIN)):$$PATH npm ci --silent --no-audit --no-fund --ignore-scripts --prefix $(NODE_CLIENTS)
 	@touch $@

@@ -6,16 +6,18 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
+from typing import Any, cast
 
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 from pydantic import BaseModel
 
 from tests.e2e.running import Gateway
 
 MODEL = "local/simulator"
-WEATHER = {
+WEATHER: ChatCompletionToolParam = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -34,15 +36,17 @@ keys:
 """
 
 
+def said(text: str) -> list[ChatCompletionMessageParam]:
+    return [{"role": "user", "content": text}]
+
+
 @pytest.fixture(scope="module")
 def client(gateway: Gateway) -> OpenAI:
     return OpenAI(base_url=f"{gateway.url}/v1", api_key="sk-local", max_retries=0)
 
 
 def test_a_plain_completion(client: OpenAI) -> None:
-    answer = client.chat.completions.with_raw_response.create(
-        model=MODEL, messages=[{"role": "user", "content": "Say hello."}]
-    )
+    answer = client.chat.completions.with_raw_response.create(model=MODEL, messages=said("Say hello."))
     completion = answer.parse()
     assert completion.object == "chat.completion"
     assert completion.id.startswith("chatcmpl-")
@@ -57,10 +61,10 @@ def test_a_plain_completion(client: OpenAI) -> None:
 
 
 def test_a_streamed_completion_says_the_same_word_by_word(client: OpenAI) -> None:
-    messages = [{"role": "user", "content": "Say hello to the world."}]
-    whole = client.chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
+    messages = said("Say hello to the world.")
+    whole = client.chat.completions.create(model=MODEL, messages=messages)
     chunks = list(
-        client.chat.completions.create(  # type: ignore[call-overload]
+        client.chat.completions.create(
             model=MODEL, messages=messages, stream=True, stream_options={"include_usage": True}
         )
     )
@@ -74,30 +78,32 @@ def test_a_streamed_completion_says_the_same_word_by_word(client: OpenAI) -> Non
 
 
 def test_a_stream_without_usage_asked_for_has_none(client: OpenAI) -> None:
-    stream = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=True)
+    stream = client.chat.completions.create(model=MODEL, messages=said("Hi"), stream=True)
     assert all(chunk.usage is None and chunk.choices for chunk in stream)
 
 
 def test_a_function_is_called_and_its_result_read(client: OpenAI) -> None:
-    messages: list[object] = [{"role": "user", "content": "What is the weather in Paris?"}]
-    first = client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])  # type: ignore[call-overload]
+    messages = said("What is the weather in Paris?")
+    first = client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
     assert first.choices[0].finish_reason == "tool_calls"
-    call = first.choices[0].message.tool_calls[0]
+    calls = first.choices[0].message.tool_calls
+    assert calls is not None
+    call = calls[0]
+    assert call.type == "function"
     assert (call.function.name, json.loads(call.function.arguments)) == ("get_weather", {"city": "Paris"})
-    messages += [
-        first.choices[0].message.model_dump(exclude_none=True),
-        {"role": "tool", "tool_call_id": call.id, "content": '{"temperature": 21, "sky": "clear"}'},
-    ]
-    second = client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])  # type: ignore[call-overload]
+    result = '{"temperature": 21, "sky": "clear"}'
+    messages.append(cast(ChatCompletionMessageParam, first.choices[0].message.model_dump(exclude_none=True)))
+    messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
+    second = client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
     assert second.choices[0].finish_reason == "stop"
-    assert "21" in second.choices[0].message.content
+    assert "21" in (second.choices[0].message.content or "")
 
 
 def test_a_streamed_function_call_adds_up(client: OpenAI) -> None:
     with client.chat.completions.stream(
         model=MODEL,
-        messages=[{"role": "user", "content": "What is the weather in Paris?"}],
-        tools=[WEATHER],  # type: ignore[list-item]
+        messages=said("What is the weather in Paris?"),
+        tools=[WEATHER],
     ) as stream:
         message = stream.get_final_completion().choices[0].message
     assert message.tool_calls is not None
@@ -106,21 +112,21 @@ def test_a_streamed_function_call_adds_up(client: OpenAI) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_gateways_clock_is_read_and_its_call_never_seen(client: OpenAI, streamed: bool) -> None:
-    request = {
+    request: dict[str, Any] = {
         "model": MODEL,
         "messages": [{"role": "user", "content": "What is the current datetime in Europe/London?"}],
         "tools": [{"type": "gateway:datetime", "parameters": {"timezone": "Europe/London"}}],
         "tool_choice": "auto",
     }
     if streamed:
-        with client.chat.completions.with_streaming_response.create(**request, stream=True) as raw:  # type: ignore[arg-type]
+        with client.chat.completions.with_streaming_response.create(**request, stream=True) as raw:
             body = raw.read().decode()
         assert body.endswith("data: [DONE]\n\n")
         assert "tool_calls" not in body
         chunks = [json.loads(line[6:]) for line in body.splitlines() if line.startswith("data: {")]
         text = "".join(c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"])
     else:
-        completion = client.chat.completions.create(**request)  # type: ignore[call-overload]
+        completion = client.chat.completions.create(**request)
         text = completion.choices[0].message.content
         assert completion.choices[0].message.tool_calls is None
         assert completion.usage.model_extra["server_tool_use"] == {"datetime_requests": 1}
@@ -134,18 +140,16 @@ class City(BaseModel):
 
 
 def test_structured_output_is_parsed(client: OpenAI) -> None:
-    completion = client.chat.completions.parse(
-        model=MODEL, messages=[{"role": "user", "content": "Describe Paris."}], response_format=City
-    )
+    completion = client.chat.completions.parse(model=MODEL, messages=said("Describe Paris."), response_format=City)
     assert isinstance(completion.choices[0].message.parsed, City)
 
 
 def test_the_asynchronous_client_whole_and_streamed(gateway: Gateway) -> None:
     async def both() -> tuple[str | None, str]:
         async with AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="sk-local") as client:
-            messages = [{"role": "user", "content": "Hi there."}]
-            whole = await client.chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
-            stream = await client.chat.completions.create(model=MODEL, messages=messages, stream=True)  # type: ignore[call-overload]
+            messages = said("Hi there.")
+            whole = await client.chat.completions.create(model=MODEL, messages=messages)
+            stream = await client.chat.completions.create(model=MODEL, messages=messages, stream=True)
             return whole.choices[0].message.content, "".join([c.choices[0].delta.content or "" async for c in stream])
 
     whole, streamed = asyncio.run(both())
@@ -158,12 +162,12 @@ def test_models_are_listed_and_found_by_their_id_with_a_slash(client: OpenAI) ->
 
 
 def test_each_error_raises_its_class(client: OpenAI, gateway: Gateway) -> None:
-    messages = [{"role": "user", "content": "Hi"}]
+    messages = said("Hi")
     with pytest.raises(openai.BadRequestError) as bad:
-        client.chat.completions.create(model=MODEL, messages=messages, temperature=3)  # type: ignore[call-overload]
+        client.chat.completions.create(model=MODEL, messages=messages, temperature=3)
     assert (bad.value.param, bad.value.code, bad.value.type) == ("temperature", "out_of_range", "invalid_request_error")
     with pytest.raises(openai.NotFoundError) as missing:
-        client.chat.completions.create(model="local/simulatr", messages=messages)  # type: ignore[call-overload]
+        client.chat.completions.create(model="local/simulatr", messages=messages)
     assert missing.value.code == "model_not_found"
     assert "local/simulator" in missing.value.message
     with pytest.raises(openai.NotFoundError):
@@ -172,21 +176,21 @@ def test_each_error_raises_its_class(client: OpenAI, gateway: Gateway) -> None:
         client.with_options(api_key="sk-wrong").models.list()
     assert unknown.value.code == "invalid_api_key"
     with pytest.raises(openai.AuthenticationError):
-        client.with_options(api_key="sk-wrong").chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
+        client.with_options(api_key="sk-wrong").chat.completions.create(model=MODEL, messages=messages)
 
 
 def test_limits_and_permissions_raise_their_classes(gateway_of: Callable[..., Gateway]) -> None:
     url = f"{gateway_of(LIMITED).url}/v1"
-    messages = [{"role": "user", "content": "Hi"}]
+    messages = said("Hi")
     once = OpenAI(base_url=url, api_key="sk-once", max_retries=0)
-    once.chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
+    once.chat.completions.create(model=MODEL, messages=messages)
     with pytest.raises(openai.RateLimitError) as limited:
-        once.chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
+        once.chat.completions.create(model=MODEL, messages=messages)
     assert limited.value.code == "rate_limit_exceeded"
     assert int(limited.value.response.headers["retry-after"]) > 0
     assert limited.value.response.headers["x-ratelimit-limit-requests"] == "1"
     narrow = OpenAI(base_url=url, api_key="sk-narrow", max_retries=0)
     with pytest.raises(openai.PermissionDeniedError) as denied:
-        narrow.chat.completions.create(model=MODEL, messages=messages)  # type: ignore[call-overload]
+        narrow.chat.completions.create(model=MODEL, messages=messages)
     assert denied.value.code == "model_not_allowed"
     assert [model.id for model in narrow.models.list()] == ["local/other"]
