@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from service.catalogue import ConfigError, load
-from service.config import Config
+from service.config import Breaker, Config, Endpoint, Key, Modalities, Model, Prices, Provider, Server, Timeouts
 
 GOOD = """
 server: { grpc: "0.0.0.0:50051", workers: auto, drain: 5s }
@@ -302,3 +303,18 @@ def test_a_short_gateway_key_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         load(None, {"GATEWAY_KEY": "PLANTED"})
     assert caught.value.mistakes == ("GATEWAY_KEY: at least 16 characters are required",)
+
+
+SECTIONS = (Server, Breaker, Provider, Timeouts, Model, Endpoint, Prices, Modalities, Key)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_is_documented(section: type[BaseModel]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
+    prefix = {Breaker: "breaker.", Timeouts: "timeouts."}.get(section, "")
+    names = [name for name in section.model_fields if name not in ("breaker", "timeouts")]
+    assert [
+        name
+        for name in names
+        if f"`{prefix}{name}`" not in page and f"{{{name}:" not in page and f", {name}:" not in page
+    ] == []
