@@ -7,8 +7,22 @@ from typing import Any
 
 from service.providers.report import Report
 
-_FOREIGN = ("reasoning_content", "images", "audios")
-"""Fields of an assistant message that OpenAI does not have: sent only where the endpoint lists them."""
+_FOREIGN = (
+    "reasoning_content",
+    "images",
+    "audios",
+    "thinking_blocks",
+    "citations",
+    "content_blocks",
+    "extra_content",
+    "google_parts",
+)
+"""Fields of an assistant message that OpenAI does not have: sent only where the endpoint lists them.
+
+The last five are what clients send back of other vendors' answers; OpenAI refuses unknown fields.
+"""
+_SIGNATURES = "extra_content"
+"""Holds Gemini's signature of a tool call, also at Google's own OpenAI endpoint."""
 _FUNCTION_FIELDS = ("description", "parameters")
 """Fields of a tool call that repeat the tool's definition; OpenAI does not have them."""
 
@@ -33,7 +47,7 @@ def _adapt(message: dict[str, Any], supported: Set[str], report: Report) -> dict
     if isinstance(message.get("content"), list):
         _adapt_parts(message, "cache_control" in supported, report)
     if "tool_calls" in message:
-        message["tool_calls"] = [_adapt_call(call, report) for call in message["tool_calls"]]
+        message["tool_calls"] = [_adapt_call(call, supported, report) for call in message["tool_calls"]]
     if "function_call" in message:
         message["function_call"] = _adapt_function(message["function_call"], "messages[].function_call", report)
     return message
@@ -55,8 +69,11 @@ def _adapt_parts(message: dict[str, Any], keep_cache_control: bool, report: Repo
         message["tool_calls"] = [*calls, *message.get("tool_calls", ())]
 
 
-def _adapt_call(call: Mapping[str, Any], report: Report) -> dict[str, Any]:
+def _adapt_call(call: Mapping[str, Any], supported: Set[str], report: Report) -> dict[str, Any]:
     adapted = {name: value for name, value in call.items() if name != "index"}
+    if _SIGNATURES in adapted and _SIGNATURES not in supported:
+        del adapted[_SIGNATURES]
+        report.drop(f"messages[].tool_calls[].{_SIGNATURES}")
     if "function" in adapted:
         adapted["function"] = _adapt_function(adapted["function"], "messages[].tool_calls[].function", report)
     return adapted
