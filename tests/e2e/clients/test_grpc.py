@@ -92,7 +92,7 @@ def test_errors_are_canonical_codes_with_details(
     with pytest.raises(grpc.RpcError) as failed:
         ask()
     assert failed.value.code().name == code
-    trailing = {key: value for key, value in failed.value.trailing_metadata()}  # noqa: C416  # not typed as pairs
+    trailing = {item.key: item.value for item in failed.value.trailing_metadata()}
     status, info = Status.FromString(trailing["grpc-status-details-bin"]), ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain) == (reason, "gateway.v1")
