@@ -121,7 +121,9 @@ class _Worker:
             masker=masker,
             rng=random.Random(),
         )
-        keyring = Keyring(config.keys, loopback=self._settings.address.startswith(_LOOPBACK))
+        # Envoy in front of a worker on loopback may itself listen on every address.
+        doors = (self._settings.address, self._settings.environ.get("HTTP_HOST") or "127.0.0.1")
+        keyring = Keyring(config.keys, loopback=all(door.startswith(_LOOPBACK) for door in doors))
         return Snapshot(config, keyring, ChatCompletions(deps), masker, upstream)
 
     def reload(self, runtime: Runtime) -> None:

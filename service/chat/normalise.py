@@ -190,7 +190,8 @@ def _replace_server_tools(
             own.append(tool)
             continue
         try:
-            found[server_tool.function_name] = (server_tool, server_tool.settings(tool))
+            _, before = found.get(server_tool.function_name, (server_tool, {}))
+            found[server_tool.function_name] = (server_tool, {**before, **server_tool.settings(tool)})
         except GatewayError as error:
             error.param = f"tools[{place}].{error.param}"
             raise

@@ -75,6 +75,7 @@ def test_system_becomes_the_first_system_message() -> None:
         ([{**CLOCK, "parameters": {"timezone": "Asia/Tokyo"}}], "Asia/Tokyo"),
         ([{**CLOCK, "parameters": {"timezone": "Asia/Tokyo"}, "timezone": "Europe/London"}], "Asia/Tokyo"),
         ([{**CLOCK, "timezone": "Asia/Tokyo"}, {**CLOCK, "timezone": "Europe/Paris"}], "Europe/Paris"),
+        ([{**CLOCK, "timezone": "Asia/Tokyo"}, CLOCK], "Asia/Tokyo"),
     ],
 )
 def test_the_clock_takes_its_zone_from_any_of_its_shapes(tools: list[Any], zone: str | None) -> None:
