@@ -38,7 +38,7 @@ _OPEN_METHODS = frozenset(
 _JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
 
 # The service answers a little before the caller's deadline, so that the caller reads a status and not a reset stream.
-_DEADLINE_MARGIN_S = 0.05
+_DEADLINE_MARGIN_S = 0.1
 _NOBODY = Key(name="", sha256="0" * 64)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"

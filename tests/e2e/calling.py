@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -128,3 +129,16 @@ def assert_ended_once(answer: Answer) -> None:
     errors = [chunk for chunk in answer.chunks if "error" in chunk]
     assert len(errors) == (0 if answer.done else 1)
     assert len(answer.finish_reasons) == (1 if answer.done else 0)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until a condition holds.
+
+    Raises:
+        TimeoutError: it does not within so many seconds.
+    """
+    async with asyncio.timeout(seconds):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.001)
