@@ -154,6 +154,9 @@ def _server(runtime: Runtime, config: Config) -> tuple[grpc.aio.Server, health.a
     options = (
         ("grpc.max_receive_message_length", config.server.max_body_bytes + _MESSAGE_SLACK),
         ("grpc.max_send_message_length", -1),
+        # Envoy admits 32 KiB of headers.
+        ("grpc.max_metadata_size", 64 * 1024),
+        ("grpc.absolute_max_metadata_size", 128 * 1024),
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -122,12 +122,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.facts["request_id"] = metadata.get("x-request-id", "")
         server = runtime.snapshot.config.server
         if runtime.draining:
-            raise GatewayError("overloaded", "This worker is shutting down; send the request again.", retry_after=1)
+            raise _refused("This worker is shutting down; send the request again.")
         if runtime.active > server.max_concurrency:
-            raise GatewayError("overloaded", "The gateway has too many requests in flight.", retry_after=1)
+            raise _refused("The gateway has too many requests in flight.")
         authorization = metadata.get("authorization")
         call.key = runtime.snapshot.keyring.authenticate(cast("str | None", authorization), datetime.now(UTC))
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
+
+
+def _refused(message: str) -> GatewayError:
+    """Return the error for a call that was not taken: Envoy asks another worker, and takes the header off."""
+    return GatewayError("overloaded", message, retry_after=1, headers={"x-gateway-refused": "1"})
 
 
 def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 
@@ -12,8 +13,11 @@ from service.config import Config, Key
 from service.errors import GatewayError
 from service.limits.buckets import CONCURRENCY_WAIT, Levels, Limits, headers, limits_of, refusal
 from service.limits.machine import MachineStore
-from service.limits.shared import SharedStore, StoreLost
+from service.limits.lost import StoreLost
 from service.routing import estimate_tokens
+
+if TYPE_CHECKING:
+    from service.limits.shared import SharedStore
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -55,7 +59,7 @@ class Limiter:
         self._clock = clock
         self._machine = MachineStore(path, index)
         self._url = _redis_url(config)
-        self._shared = None if self._url is None else SharedStore(self._url)
+        self._shared = None if self._url is None else _shared_store(self._url)
         self._replaced: list[SharedStore] = []
 
     async def acquire(self, key: Key, request: CreateChatCompletionRequest) -> Grant:
@@ -93,7 +97,7 @@ class Limiter:
         if self._shared is not None:
             self._replaced.append(self._shared)
         self._url = url
-        self._shared = None if url is None else SharedStore(url)
+        self._shared = None if url is None else _shared_store(url)
 
     async def close(self) -> None:
         """Let go of the stores."""
@@ -122,6 +126,13 @@ def _grant(limits: Limits, tokens: int, allowed: bool, levels: Levels, settle: C
         retry_after=wait,
         headers=told,
     )
+
+
+def _shared_store(url: str) -> SharedStore:
+    """Return a store on Redis. Its package takes long to import, and most gateways have none."""
+    from service.limits.shared import SharedStore
+
+    return SharedStore(url)
 
 
 def _redis_url(config: Config) -> str | None:

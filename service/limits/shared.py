@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from service.limits.buckets import Levels, Limits
+from service.limits.lost import StoreLost
 
 PREFIX = "chat-gateway:limits:"
 BEAT = 1.0
@@ -89,10 +90,6 @@ return 1
 """
 
 log = logging.getLogger("gateway.limits")
-
-
-class StoreLost(Exception):
-    """The server cannot be reached."""
 
 
 class SharedStore:
