@@ -12,8 +12,8 @@ from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from service.config import Config, Key
 from service.errors import GatewayError
 from service.limits.buckets import CONCURRENCY_WAIT, Levels, Limits, headers, limits_of, refusal
-from service.limits.machine import MachineStore
 from service.limits.lost import StoreLost
+from service.limits.machine import MachineStore
 from service.routing import estimate_tokens
 
 if TYPE_CHECKING:
