@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,12 @@ from service.chat import Call, ChatCompletions, Deps
 from service.config import Config, Key
 from service.errors import GatewayError
 from service.limits import Limiter
-from service.providers import DIALECTS
+from service.providers import DIALECTS, UpstreamRequest
 from service.routing import HealthBoard
 from service.telemetry import Masker
 from service.tools import REGISTRY
 from service.upstream import Upstream
+from service.upstream.script import Script
 from tests.contract.dialects.fake import Fake
 
 MODEL = "acme/m"
@@ -91,14 +92,12 @@ class Answer:
 
 
 class Gateway:
-    """The use case over one model, which the given vendors serve in this order."""
+    """The use case, and a client that asks for its MODEL."""
 
-    def __init__(self, fakes: Mapping[str, Fake], urls: Mapping[str, str] | None = None) -> None:
-        """`urls`: base URLs of vendors on sockets; without, they are played in process."""
-        config = catalogue({name: (urls or {}).get(name, "http://vendor.test") for name in fakes})
-        players = {} if urls else {fake.vendor.dialect: fake.play for fake in fakes.values()}
+    def __init__(self, config: Config, players: Mapping[str, Callable[[UpstreamRequest], Script]]) -> None:
+        """Serve MODEL of any configuration. `players`: vendors in process, by dialect."""
         self.upstream = Upstream(config.providers, players)
-        self._order = list(fakes)
+        self._order = [endpoint.provider for endpoint in config.models[MODEL].endpoints]
         self._chat = ChatCompletions(
             Deps(
                 config=config,
@@ -144,6 +143,12 @@ class Gateway:
 
 def _call() -> Call:
     return Call("chatcmpl-1", Key(name="k", sha256="0" * 64), time.monotonic(), 1)
+
+
+def over(fakes: Mapping[str, Fake], urls: Mapping[str, str] | None = None) -> Gateway:
+    """Return a gateway whose model the given vendors serve in this order: on sockets at base `urls`, or in process."""
+    players = {} if urls else {fake.vendor.dialect: fake.play for fake in fakes.values()}
+    return Gateway(catalogue({name: (urls or {}).get(name, "http://vendor.test") for name in fakes}), players)
 
 
 async def broken(gateway: Gateway, request: Mapping[str, Any], *, stream: bool) -> GatewayError:

@@ -6,7 +6,7 @@ from itertools import permutations
 
 import pytest
 
-from tests.contract.dialects.client import Gateway
+from tests.contract.dialects.client import over
 from tests.contract.dialects.fake import Fake
 from tests.contract.dialects.scenes import SCENES, Scene
 from tests.contract.dialects.talk import Breaks, Fails, Reply, Trouble
@@ -22,7 +22,7 @@ streams = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream
 async def test_google_serves_what_anthropic_fails(scene: Scene, stream: bool) -> None:
     says = [step.says for step in scene.steps]
     failing, serving = Fake(VENDORS["anthropic"], Fails("overloaded")), Fake(VENDORS["google"], *says)
-    answers = await converse(Gateway({"anthropic": failing, "google": serving}), scene, stream=stream)
+    answers = await converse(over({"anthropic": failing, "google": serving}), scene, stream=stream)
     assert [answer.visible() for answer in answers] == [expected(each) for each in says]
     assert {answer.value["provider"] for answer in answers} == {"google"}
     assert len(serving.bodies) == len(says)
@@ -35,7 +35,7 @@ async def test_any_vendor_serves_what_any_other_fails(first: str, second: str, t
     scene = next(scene for scene in SCENES if scene.name == "parallel tools")
     says = [step.says for step in scene.steps]
     fakes = {first: Fake(VENDORS[first], Fails(trouble)), second: Fake(VENDORS[second], *says)}
-    answers = await converse(Gateway(fakes), scene, stream=stream)
+    answers = await converse(over(fakes), scene, stream=stream)
     assert [answer.visible() for answer in answers] == [expected(each) for each in says]
     assert {answer.value["provider"] for answer in answers} == {second}
 
@@ -48,7 +48,7 @@ async def test_a_stream_that_broke_before_content_over_sockets(first: str, secon
     fakes = {first: Fake(VENDORS[first], broken), second: Fake(VENDORS[second], step.says)}
     async with wire.serve(fakes[first].answer) as one, wire.serve(fakes[second].answer) as other:
         urls = {first: one.url + VENDORS[first].path, second: other.url + VENDORS[second].path}
-        gateway = Gateway(fakes, urls)
+        gateway = over(fakes, urls)
         (answer,) = await converse(gateway, SCENES[0], stream=True)
         await gateway.upstream.close()
     assert answer.visible() == expected(step.says)

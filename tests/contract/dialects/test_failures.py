@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.errors import GatewayError
-from tests.contract.dialects.client import Gateway, broken
+from tests.contract.dialects.client import broken, over
 from tests.contract.dialects.fake import Fake
 from tests.contract.dialects.scenes import HELLO, LIMIT, WEATHER_TOOL, user
 from tests.contract.dialects.talk import RATE_LIMIT_WAIT_S, Breaks, Call, Fails, Says, Trouble
@@ -39,7 +39,7 @@ TOLD: dict[Trouble, tuple[int, str, str, str, int]] = {
 @pytest.mark.parametrize("trouble", TOLD)
 async def test_error_status(dialect: str, stream: bool, trouble: Trouble) -> None:
     fake = Fake(VENDORS[dialect], Fails(trouble))
-    error = await broken(Gateway({dialect: fake}), ASK, stream=stream)
+    error = await broken(over({dialect: fake}), ASK, stream=stream)
     asked = len(fake.bodies)
     assert (error.http_status, error.error_class.type, error.code, error.details[0]["outcome"], asked) == TOLD[trouble]
     assert error.details[0]["provider"] == dialect
@@ -52,7 +52,7 @@ async def test_error_status(dialect: str, stream: bool, trouble: Trouble) -> Non
 @dialects
 @streams
 async def test_a_context_that_is_too_long_has_the_code_that_clients_act_on(dialect: str, stream: bool) -> None:
-    error = await broken(Gateway({dialect: Fake(VENDORS[dialect], Fails("context_length"))}), ASK, stream=stream)
+    error = await broken(over({dialect: Fake(VENDORS[dialect], Fails("context_length"))}), ASK, stream=stream)
     assert error.wire_code == "context_length_exceeded"
 
 
@@ -60,7 +60,7 @@ async def test_a_context_that_is_too_long_has_the_code_that_clients_act_on(diale
 @streams
 async def test_a_refused_request_is_told_in_the_vendors_words(dialect: str, stream: bool) -> None:
     vendor = VENDORS[dialect]
-    error = await broken(Gateway({dialect: Fake(vendor, Fails("bad_request"))}), ASK, stream=stream)
+    error = await broken(over({dialect: Fake(vendor, Fails("bad_request"))}), ASK, stream=stream)
     assert error.message == json.loads(vendor.error("bad_request").body)["error"]["message"]
 
 
@@ -71,7 +71,7 @@ async def test_a_stream_that_breaks_after_content_ends_with_one_error(
     dialect: str, by: Any, outcome: set[str], size: int
 ) -> None:
     fake = Fake(VENDORS[dialect], Breaks(HELLO, after="Hello", by=by), size=size)
-    error = await broken(Gateway({dialect: fake}), ASK, stream=True)
+    error = await broken(over({dialect: fake}), ASK, stream=True)
     assert (error.http_status, error.code) == (502, "upstream_stream_broken")
     assert error.details[0]["outcome"] in outcome
     assert len(fake.bodies) == 1
@@ -81,7 +81,7 @@ async def test_a_stream_that_breaks_after_content_ends_with_one_error(
 @pytest.mark.parametrize("by", ["error", "cut"])
 async def test_a_stream_that_breaks_before_content_is_asked_for_again(dialect: str, by: Any) -> None:
     fake = Fake(VENDORS[dialect], Breaks(HELLO, after="", by=by), HELLO)
-    answer = await Gateway({dialect: fake}).ask(ASK, stream=True)
+    answer = await over({dialect: fake}).ask(ASK, stream=True)
     assert answer.message.content == "".join(HELLO.text)
     assert len(fake.bodies) == 2
 
@@ -89,7 +89,7 @@ async def test_a_stream_that_breaks_before_content_is_asked_for_again(dialect: s
 @dialects
 async def test_content_that_comes_with_an_error_event_has_not_been_sent(dialect: str) -> None:
     fake = Fake(VENDORS[dialect], Breaks(HELLO, after="Hello", by="error"), HELLO)
-    answer = await Gateway({dialect: fake}).ask(ASK, stream=True)
+    answer = await over({dialect: fake}).ask(ASK, stream=True)
     assert answer.message.content == "".join(HELLO.text)
     assert len(fake.bodies) == 2
 
@@ -97,19 +97,18 @@ async def test_content_that_comes_with_an_error_event_has_not_been_sent(dialect:
 @dialects
 async def test_a_whole_answer_that_breaks_off_is_asked_for_again(dialect: str) -> None:
     fake = Fake(VENDORS[dialect], Breaks(HELLO, after="", by="cut"), HELLO)
-    answer = await Gateway({dialect: fake}).ask(ASK, stream=False)
+    answer = await over({dialect: fake}).ask(ASK, stream=False)
     assert answer.message.content == "".join(HELLO.text)
 
 
-class _CutAt(Fake):
-    """A vendor whose stream ends after so many bytes, as if it were complete."""
+class _EndsAt(Fake):
+    """A vendor whose streams end after `end` bytes, as if they were complete."""
 
-    def __init__(self, dialect: str, says: Says, end: int) -> None:
-        super().__init__(VENDORS[dialect], says, size=end)
+    end = 0
 
     def _answer(self, body: bytes, url: str) -> tuple[Any, Any, bool]:
         answer, pieces, _ = super()._answer(body, url)
-        return answer, pieces[:1], False
+        return answer, [b"".join(pieces)[: self.end]], False
 
 
 THOUGHTFUL = Says(
@@ -124,10 +123,11 @@ THOUGHTFUL = Says(
 async def test_a_stream_cut_anywhere_is_an_error_or_complete(dialect: str) -> None:
     ask = {**ASK, "tools": [WEATHER_TOOL]}
     whole = b"".join(VENDORS[dialect].events(THOUGHTFUL))
+    complete = await over({dialect: Fake(VENDORS[dialect], THOUGHTFUL)}).ask(ask, stream=True)
+    fake = _EndsAt(VENDORS[dialect], THOUGHTFUL)
+    gateway = over({dialect: fake})
     completed = 0
-    complete = await Gateway({dialect: Fake(VENDORS[dialect], THOUGHTFUL)}).ask(ask, stream=True)
-    for end in range(1, len(whole) + 29, 29):
-        gateway = Gateway({dialect: _CutAt(dialect, THOUGHTFUL, end)})
+    for fake.end in range(1, len(whole) + 29, 29):
         chunks: list[Mapping[str, Any]] = []
         with contextlib.suppress(GatewayError):
             chunks = await gateway.chunks(ask)
@@ -145,7 +145,7 @@ async def test_error_status_on_a_socket(dialect: str, trouble: Trouble) -> None:
     vendor = VENDORS[dialect]
     fake = Fake(vendor, Fails(trouble))
     async with wire.serve(fake.answer) as server:
-        gateway = Gateway({dialect: fake}, {dialect: server.url + vendor.path})
+        gateway = over({dialect: fake}, {dialect: server.url + vendor.path})
         error = await broken(gateway, ASK, stream=True)
         await gateway.upstream.close()
     assert error.code == TOLD[trouble][2]
@@ -156,7 +156,7 @@ async def test_cut_on_a_socket(dialect: str) -> None:
     vendor = VENDORS[dialect]
     fake = Fake(vendor, Breaks(HELLO, after="Hello", by="cut"))
     async with wire.serve(fake.answer) as server:
-        gateway = Gateway({dialect: fake}, {dialect: server.url + vendor.path})
+        gateway = over({dialect: fake}, {dialect: server.url + vendor.path})
         error = await broken(gateway, ASK, stream=True)
         await gateway.upstream.close()
     assert error.code == "upstream_stream_broken"

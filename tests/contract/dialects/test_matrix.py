@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.dialects.client import Answer, Gateway
+from tests.contract.dialects.client import Answer, Gateway, over
 from tests.contract.dialects.fake import Fake
 from tests.contract.dialects.scenes import LIMIT, SCENES, Scene, Step
 from tests.contract.dialects.talk import Says
@@ -79,7 +79,7 @@ def check(scene: Scene, fake: Fake, answers: list[Answer], provider: str) -> Non
 @scenes
 async def test_whole_answer(dialect: str, scene: Scene) -> None:
     fake = Fake(VENDORS[dialect], *(step.says for step in scene.steps))
-    answers = await converse(Gateway({dialect: fake}), scene, stream=False)
+    answers = await converse(over({dialect: fake}), scene, stream=False)
     check(scene, fake, answers, dialect)
     for step, answer in zip(scene.steps, answers, strict=True):
         content = answer.value["choices"][0]["message"]["content"]
@@ -91,7 +91,7 @@ async def test_whole_answer(dialect: str, scene: Scene) -> None:
 @pytest.mark.parametrize("size", SIZES)
 async def test_streamed_answer_in_any_pieces(dialect: str, scene: Scene, size: int | None) -> None:
     fake = Fake(VENDORS[dialect], *(step.says for step in scene.steps), size=size)
-    answers = await converse(Gateway({dialect: fake}), scene, stream=True)
+    answers = await converse(over({dialect: fake}), scene, stream=True)
     check(scene, fake, answers, dialect)
 
 
@@ -99,8 +99,8 @@ async def test_streamed_answer_in_any_pieces(dialect: str, scene: Scene, size: i
 @scenes
 async def test_whole_and_streamed_answer_give_calls_the_same_ids(dialect: str, scene: Scene) -> None:
     says = [step.says for step in scene.steps]
-    whole = await converse(Gateway({dialect: Fake(VENDORS[dialect], *says)}), scene, stream=False)
-    streamed = await converse(Gateway({dialect: Fake(VENDORS[dialect], *says)}), scene, stream=True)
+    whole = await converse(over({dialect: Fake(VENDORS[dialect], *says)}), scene, stream=False)
+    streamed = await converse(over({dialect: Fake(VENDORS[dialect], *says)}), scene, stream=True)
     assert [answer.call_ids() for answer in whole] == [answer.call_ids() for answer in streamed]
 
 
@@ -110,7 +110,7 @@ async def test_all_conversations_over_one_socket(dialect: str, stream: bool) -> 
     vendor = VENDORS[dialect]
     fake = Fake(vendor, *(step.says for scene in SCENES for step in scene.steps), size=50)
     async with wire.serve(fake.answer) as server:
-        gateway = Gateway({dialect: fake}, {dialect: server.url + vendor.path})
+        gateway = over({dialect: fake}, {dialect: server.url + vendor.path})
         for scene in SCENES:
             answers = await converse(gateway, scene, stream=stream)
             assert [answer.visible() for answer in answers] == [expected(step.says) for step in scene.steps]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from anthropic import types
 
-from tests.contract.dialects.client import Answer, Gateway
+from tests.contract.dialects.client import Answer, over
 from tests.contract.dialects.fake import Fake
 from tests.contract.dialects.scenes import LIMIT, WEATHER_TOOL, user
 from tests.contract.dialects.talk import Call, Counts, Says
@@ -38,7 +38,7 @@ ANSWERS = Says(text=["Sunny."])
 
 async def two_turns(fake: Fake, *, stream: bool) -> Answer:
     """Ask, send the answer's message back with the tools' results, and return the first answer."""
-    gateway = Gateway({fake.vendor.dialect: fake})
+    gateway = over({fake.vendor.dialect: fake})
     first = await gateway.ask({**ASK, "messages": [user("The weather?")]}, stream=stream)
     results = [{"role": "tool", "tool_call_id": call_id, "content": "sunny"} for call_id in first.call_ids()]
     await gateway.ask({**ASK, "messages": [user("The weather?"), first.history(), *results]}, stream=stream)
@@ -117,7 +117,7 @@ async def test_gemini_gets_the_signature_back_on_the_call_that_it_came_with(stre
 @streams
 async def test_gemini_gets_the_signature_of_a_text_back_on_the_text(stream: bool) -> None:
     fake = Fake(VENDORS["google"], Says(thoughts=["Hm."], text=["Hel", "lo."], signature="sig-2"), ANSWERS)
-    gateway = Gateway({"google": fake})
+    gateway = over({"google": fake})
     first = await gateway.ask({**ASK, "messages": [user("Hi")]}, stream=stream)
     await gateway.ask({**ASK, "messages": [user("Hi"), first.history(), user("And?")]}, stream=stream)
     signature = base64.b64encode(b"sig-2").decode()
@@ -129,13 +129,13 @@ async def test_gemini_gets_the_signature_of_a_text_back_on_the_text(stream: bool
 @pytest.mark.parametrize("second", VENDORS)
 async def test_a_conversation_that_one_vendor_began_goes_on_with_another(first: str, second: str, stream: bool) -> None:
     """Nothing of the first vendor's own reaches the second, whose checks would refuse it."""
-    begun = await Gateway({first: Fake(VENDORS[first], THINKS)}).ask(
+    begun = await over({first: Fake(VENDORS[first], THINKS)}).ask(
         {**ASK, "messages": [user("The weather?")]}, stream=stream
     )
     results = [{"role": "tool", "tool_call_id": call_id, "content": "sunny"} for call_id in begun.call_ids()]
     fake = Fake(VENDORS[second], ANSWERS)
     messages = [user("The weather?"), begun.history(), *results]
-    answer = await Gateway({second: fake}).ask({**ASK, "messages": messages}, stream=stream)
+    answer = await over({second: fake}).ask({**ASK, "messages": messages}, stream=stream)
     assert answer.message.content == "Sunny."
     assert fake.heard[0].turns == [
         ("user", [("text", "The weather?")]),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.dialects.client import Answer, Gateway
+from tests.contract.dialects.client import Answer, over
 from tests.contract.dialects.fake import Fake
 from tests.contract.dialects.scenes import LIMIT, WEATHER_TOOL, user
 from tests.contract.dialects.talk import Call, Counts, Reply, Says
@@ -17,7 +17,7 @@ from tests.contract.dialects.vendors import VENDORS
 from tests.fakes import wire
 
 CLOCK = {"type": "gateway:datetime"}
-ASK = {"messages": [user("What time is it?")], "tools": [CLOCK], "max_tokens": LIMIT}
+ASK: dict[str, Any] = {"messages": [user("What time is it?")], "tools": [CLOCK], "max_tokens": LIMIT}
 PARIS = Call("gateway_datetime", {"timezone": "Europe/Paris"})
 TOKYO = Call("gateway_datetime", {"timezone": "Asia/Tokyo"})
 ATLANTIS = Call("gateway_datetime", {"timezone": "Atlantis"})
@@ -38,7 +38,7 @@ def calls(*wanted: Call, **more: Any) -> Says:
 async def loop(dialect: str, stream: bool, request: Mapping[str, Any], *replies: Reply) -> tuple[Answer, Fake]:
     """Ask; the model says one thing after the other."""
     fake = Fake(VENDORS[dialect], *replies, size=7)
-    return await Gateway({dialect: fake}).ask(request, stream=stream), fake
+    return await over({dialect: fake}).ask(request, stream=stream), fake
 
 
 def results(fake: Fake, turn: int = -1) -> list[dict[str, Any]]:
@@ -103,7 +103,7 @@ async def test_of_a_mixed_turn_only_the_clients_calls_are_returned(dialect: str,
     assert executed(answer) is None
     messages = [*ask["messages"], answer.history(), tool_result(answer, "sunny")]
     again = Fake(VENDORS[dialect], NOON)
-    await Gateway({dialect: again}).ask({**ask, "messages": messages}, stream=stream)
+    await over({dialect: again}).ask({**ask, "messages": messages}, stream=stream)
     assert again.heard[0].turns[-1] == ("user", [("result", "get_weather", "sunny")])
     assert len(fake.bodies) == 1
 
@@ -156,7 +156,7 @@ async def test_the_loop_over_a_socket(dialect: str, stream: bool) -> None:
     vendor = VENDORS[dialect]
     fake = Fake(vendor, calls(PARIS, text=["Let me look."]), NOON)
     async with wire.serve(fake.answer) as server:
-        gateway = Gateway({dialect: fake}, {dialect: server.url + vendor.path})
+        gateway = over({dialect: fake}, {dialect: server.url + vendor.path})
         answer = await gateway.ask(ASK, stream=stream)
         await gateway.upstream.close()
         assert len(server.connections) == 1
