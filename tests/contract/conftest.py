@@ -85,7 +85,7 @@ def config(url: str) -> dict[str, Any]:
         },
         "models": {
             "plain": model("openai"),
-            "everything": model("other", supported_parameters=EVERYTHING),
+            "everything": model("other", supported_parameters=EVERYTHING, prices={"input": 1, "output": 2}),
             "little": model("openai", supported_parameters=["temperature"]),
             "unreasoning": model("openai", reasoning="none"),
             "silent": model("silent"),

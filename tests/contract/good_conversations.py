@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.v1.tools_pb2 import Tool
+
+from service import codec
+from service.tools import REGISTRY
 from tests.contract.rows import Good
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -216,4 +221,24 @@ TOOLS: Sequence[Good] = (
     Good({"functions": [{"name": "f"}], "function_call": {"name": "f"}}),
     Good({"tools": [{"type": "function", "function": {"name": "gateway_datetime"}}]}),
 )
-CONVERSATIONS = (*MESSAGES, *PARTS, *TOOLS)
+CLOCK = {"type": "gateway:datetime"}
+CLOCK_FUNCTION = json.loads(codec.encode(Tool(function=REGISTRY["gateway_datetime"].definition())))
+"""What a model sees of the gateway's clock."""
+CLOCK_CHOICE = {"type": "function", "function": {"name": "gateway_datetime"}}
+SERVER_TOOLS: Sequence[Good] = (
+    Good({"tools": [CLOCK]}, {"tools": [CLOCK_FUNCTION]}),
+    Good({"tools": [{**CLOCK, "parameters": {}}]}, {"tools": [CLOCK_FUNCTION]}),
+    Good({"tools": [{**CLOCK, "parameters": {"timezone": "Europe/London"}}]}, {"tools": [CLOCK_FUNCTION]}),
+    Good({"tools": [{**CLOCK, "timezone": "Europe/London"}]}, {"tools": [CLOCK_FUNCTION]}),
+    Good({"tools": [{**CLOCK, "timezone": None, "parameters": None}]}, {"tools": [CLOCK_FUNCTION]}),
+    Good({"tools": [CLOCK, F, CLOCK]}, {"tools": [F, CLOCK_FUNCTION]}),
+    Good({"tools": [CLOCK], "max_tool_calls": 1}, {"tools": [CLOCK_FUNCTION]}),
+    Good({"tools": [CLOCK], "tool_choice": "auto"}, {"tools": [CLOCK_FUNCTION], "tool_choice": "auto"}),
+    Good({"tools": [CLOCK], "tool_choice": "none"}, {"tools": [CLOCK_FUNCTION], "tool_choice": "none"}),
+    Good({"tools": [CLOCK], "tool_choice": "required"}, {"tools": [CLOCK_FUNCTION], "tool_choice": "required"}),
+    *(
+        Good({"tools": [CLOCK], "tool_choice": choice}, {"tools": [CLOCK_FUNCTION], "tool_choice": CLOCK_CHOICE})
+        for choice in ("gateway:datetime", {"type": "gateway:datetime"}, CLOCK_CHOICE)
+    ),
+)
+CONVERSATIONS = (*SERVER_TOOLS, *MESSAGES, *PARTS, *TOOLS)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import copy
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+ABSENT = ...
+"""In the place of a value: nothing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,12 @@ class Bad:
 
 
 def put(body: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return a body with a value in a place such as `messages[0].content`; what leads there is made if need be."""
-    root = copy.deepcopy(dict(body))
+    """Return a body with a value, or nothing, in a place such as `messages[0].content`; what leads there is made."""
+    root: dict[str, Any] = json.loads(json.dumps(body))
     place: Any = root
-    *lead, last = [int(index) if index else name for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", path)]
-    for step, following in zip(lead, [*lead[1:], last], strict=True):
+    steps = [int(index) if index else name for index, name in re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)]
+    last = steps[-1]
+    for step, following in pairwise(steps):
         empty: Any = [] if isinstance(following, int) else {}
         if isinstance(step, int):
             while len(place) <= step:
@@ -57,7 +62,9 @@ def put(body: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
         elif not isinstance(place.get(step), type(empty)):
             place[step] = empty
         place = place[step]
-    if isinstance(last, int) and last == len(place):
+    if value is ABSENT:
+        del place[last]
+    elif isinstance(last, int) and last == len(place):
         place.append(value)
     else:
         place[last] = value
