@@ -1,34 +1,16 @@
-"""The use case: check, limit, route, ask, loop over tools, and say how it went."""
+"""The use case's door: one chat completion, whole or streamed."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator
 from types import TracebackType
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import (
-    AssistantMessage,
-    ChatCompletion,
-    ChatCompletionChunk,
-    Choice,
-    Delta,
-    Meta,
-    Usage,
-)
+from gateway.v1.chat_response_pb2 import ChatCompletion
 
-from service.chat.attempts import Attempts, broken
 from service.chat.call import Call
 from service.chat.deps import Deps
-from service.chat.models import check_model
-from service.chat.normalise import Normalised, normalise
-from service.chat.record import Record
-from service.chat.turns import BETWEEN_TURNS, Split, ToolLoop, TurnFilter
-from service.errors import GatewayError, ProviderFailure
-from service.limits import Grant
-from service.routing import Surroundings, Target, plan
-
-Chunks = Sequence[ChatCompletionChunk]
+from service.chat.job import Chunks, Job
 
 
 class ChatCompletions:
@@ -44,7 +26,7 @@ class ChatCompletions:
             GatewayError: what the caller is told.
         """
         request.stream = False
-        job = await _Job.begin(self._deps, request, call)
+        job = await Job.begin(self._deps, request, call)
         try:
             return await job.complete()
         finally:
@@ -57,7 +39,7 @@ class ChatCompletions:
             GatewayError: what the caller is told; nothing has been sent then.
         """
         request.stream = True
-        job = await _Job.begin(self._deps, request, call)
+        job = await Job.begin(self._deps, request, call)
         chunks = job.stream()
         try:
             first = await anext(chunks)
@@ -74,7 +56,7 @@ class ChatCompletions:
 class ChatStream:
     """A streamed answer: lists of chunks, as they arrive. Leaving its context ends the provider's stream at once."""
 
-    def __init__(self, job: _Job, chunks: AsyncGenerator[Chunks, None], first: Chunks) -> None:
+    def __init__(self, job: Job, chunks: AsyncGenerator[Chunks, None], first: Chunks) -> None:
         self._job = job
         self._chunks = chunks
         self._first = first
@@ -103,214 +85,3 @@ class ChatStream:
             first, self._first = self._first, ()
             return first
         return await anext(self._chunks)
-
-
-class _Job:
-    """One request on its way: its attempts, its tool loop and its record."""
-
-    def __init__(self, deps: Deps, call: Call, normalised: Normalised, grant: Grant) -> None:
-        options = normalised.options
-        self._call = call
-        self._grant = grant
-        self._masker = deps.masker
-        self._request = normalised.request
-        self._model = normalised.request.model
-        self._options = options
-        self._record = Record(options, call.started, deps.masker)
-        self._loop = ToolLoop(normalised.tools, options.max_tool_calls, lambda: datetime.now(UTC))
-        surroundings = Surroundings(
-            config=deps.config,
-            dialects=deps.dialects,
-            health=deps.health,
-            key=call.key,
-            sticky_key=options.sticky_key,
-            now=call.started,
-            rng=deps.rng,
-        )
-        self._native_id = ""
-        self._plan = plan(self._request, self._model, surroundings)
-        self._request.ClearField("provider")
-        self._record.step(
-            "route",
-            {"order": [target.endpoint.provider for target in self._plan.targets]},
-            {"left": {left.endpoint.provider: left.reason for left in self._plan.left}},
-        )
-        self._attempts = Attempts(deps, self._plan, call, self._record)
-
-    @classmethod
-    async def begin(cls, deps: Deps, request: CreateChatCompletionRequest, call: Call) -> _Job:
-        """Check, limit and route a request, in this order.
-
-        Raises:
-            GatewayError: it is refused.
-        """
-        call.facts.update(model=request.model[:200], stream=request.stream, **_labels(request))
-        if len(request.messages) > deps.config.server.max_messages:
-            limit = deps.config.server.max_messages
-            raise GatewayError("out_of_range", f"messages has more than {limit} items", param="messages")
-        normalised = normalise(request, deps.tools)
-        check_model(request.model, deps.config, call.key)
-        grant = await deps.limiter.acquire(call.key, request)
-        call.headers.update(grant.headers)
-        try:
-            return cls(deps, call, normalised, grant)
-        except BaseException:
-            await grant.release(0)
-            raise
-
-    async def complete(self) -> ChatCompletion:
-        """Ask for whole answers until the last turn."""
-        texts: list[str] = []
-        reasoning: list[str] = []
-        while True:
-            target, completion = await self._attempts.complete(self._request)
-            self._record.served(target.endpoint, completion.usage if completion.HasField("usage") else None)
-            if not self._loop.active:
-                break
-            choice = completion.choices[0]
-            split = self._loop.split(choice.message)
-            texts += [choice.message.content] if choice.message.content else []
-            reasoning += [choice.message.reasoning_content] if choice.message.reasoning_content else []
-            if not self._loop.goes_on(split, choice.finish_reason):
-                _last_turn(choice, split, self._loop.final_reason(split, choice.finish_reason))
-                break
-            self._follow_up(choice.message, split)
-        if self._loop.active:
-            _join(completion.choices[0].message, texts, reasoning)
-        return self._finished(target, completion)
-
-    async def stream(self) -> AsyncGenerator[Chunks, None]:
-        """Yield lists of chunks over all turns, then the last chunk with what was asked of the gateway."""
-        through = TurnFilter(self._loop)
-        while True:
-            target, turn = await self._attempts.open(self._request)
-            usage = Usage()
-            try:
-                async for piece in turn.stream:
-                    chunks = [chunk for chunk in piece if self._passes(chunk, through, usage)]
-                    if chunks:
-                        self._stamp(chunks, target)
-                        yield chunks
-                turn.succeeded(usage.completion_tokens)
-            except ProviderFailure as failure:
-                failure.message = self._masker.mask(failure.message)
-                turn.failed(failure)
-                raise broken(target, failure) from failure
-            finally:
-                await turn.aclose()
-            self._record.served(target.endpoint, usage if usage.ListFields() else None)
-            if not self._loop.active:
-                break
-            message = through.message()
-            split = self._loop.split(message)
-            if not self._loop.goes_on(split, through.finish_reason):
-                end = ChatCompletionChunk()
-                choice = end.choices.add(delta=Delta(extra=message.extra), extra=through.choice_extra)
-                choice.finish_reason = self._loop.final_reason(split, through.finish_reason)
-                self._stamp([end], target)
-                yield [end]
-                break
-            self._follow_up(message, split)
-            through.begin_turn()
-        last = self._last_chunk(target)
-        if last is not None:
-            yield [last]
-
-    async def end(self) -> None:
-        """Give back what the request held, and say what is to be logged. Safe to call once, in any case."""
-        usage, attempts = self._record.usage, self._record.attempts
-        self._call.facts.update(attempts=len(attempts))
-        if attempts:
-            self._call.facts.update(provider=attempts[-1].provider, upstream_outcome=attempts[-1].outcome)
-        if usage.total_tokens:
-            self._call.facts.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-        await self._grant.release(usage.total_tokens or None)
-
-    def _follow_up(self, message: AssistantMessage, split: Split) -> None:
-        for arguments, result in self._loop.follow_up(self._request, message, split.server):
-            self._record.step("tool", {"calls": len(split.server)}, {"arguments": arguments, "result": result})
-
-    def _passes(self, chunk: ChatCompletionChunk, through: TurnFilter, usage: Usage) -> bool:
-        """Take a chunk's usage out of it; say whether anything for the client is left."""
-        if chunk.HasField("usage"):
-            usage.CopyFrom(chunk.usage)
-            chunk.ClearField("usage")
-        if self._loop.active:
-            return through.through(chunk) or bool(chunk.extra)
-        return bool(chunk.choices or chunk.extra or chunk.HasField("moderation"))
-
-    def _stamp(self, chunks: Sequence[ChatCompletionChunk], target: Target) -> None:
-        call, model, provider = self._call, self._model, target.endpoint.provider
-        for chunk in chunks:
-            chunk.id = call.generation_id
-            chunk.object = "chat.completion.chunk"
-            chunk.created = call.created
-            chunk.model = model
-            chunk.provider = provider
-            if chunk.HasField("native_response_id"):
-                self._native_id = chunk.native_response_id
-            elif self._native_id:
-                chunk.native_response_id = self._native_id
-
-    def _last_chunk(self, target: Target) -> ChatCompletionChunk | None:
-        """Return the chunk that says what was asked of the gateway, or None when nothing was."""
-        self._loop.report(self._record.usage)
-        last = ChatCompletionChunk(meta=self._meta(target), debug=self._record.debug(streamed=True))
-        if self._options.stream_usage:
-            usage = self._record.final_usage()
-            if usage is not None:
-                last.usage.CopyFrom(usage)
-        if not last.ListFields():
-            return None
-        self._stamp([last], target)
-        return last
-
-    def _finished(self, target: Target, completion: ChatCompletion) -> ChatCompletion:
-        """Fill in what is the gateway's to say."""
-        self._loop.report(self._record.usage)
-        completion.id = self._call.generation_id
-        completion.object = "chat.completion"
-        completion.created = self._call.created
-        completion.model = self._model
-        completion.provider = target.endpoint.provider
-        usage = self._record.final_usage()
-        if usage is not None:
-            completion.usage.CopyFrom(usage)
-        meta, debug = self._meta(target), self._record.debug(streamed=False)
-        if meta is not None:
-            completion.meta.CopyFrom(meta)
-        if debug is not None:
-            completion.debug.CopyFrom(debug)
-        return completion
-
-    def _meta(self, target: Target) -> Meta | None:
-        if not self._options.meta:
-            return None
-        return self._record.meta(target.endpoint, self._plan.candidates(target.endpoint))
-
-
-def _labels(request: CreateChatCompletionRequest) -> dict[str, object]:
-    """Return what the caller labelled the request with, for the access log."""
-    labels: dict[str, object] = {}
-    if request.session_id:
-        labels["session_id"] = request.session_id
-    if request.user_id:
-        labels["user"] = request.user_id
-    if request.metadata:
-        labels["metadata"] = dict(request.metadata)
-    return labels
-
-
-def _last_turn(choice: Choice, split: Split, finish_reason: str) -> None:
-    """Take the gateway's calls out of the message that the client reads."""
-    del choice.message.tool_calls[:]
-    choice.message.tool_calls.extend(split.client)
-    choice.finish_reason = finish_reason
-
-
-def _join(message: AssistantMessage, texts: Sequence[str], reasoning: Sequence[str]) -> None:
-    """Let the message say what all turns said."""
-    if texts:
-        message.content = BETWEEN_TURNS.join(texts)
-    if reasoning:
-        message.reasoning_content = BETWEEN_TURNS.join(reasoning)
