@@ -15,6 +15,10 @@ from service.routing import HealthBoard
 from service.telemetry import Masker
 from service.upstream import Upstream
 
+# A draining worker ends when nobody has called it for so long, or after so many times.
+_QUIET_S = 0.25
+_MOST_QUIETS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -36,11 +40,13 @@ class Runtime:
         self.limiter = limiter
         self.draining = False
         self.active = 0
+        self._entered = 0
         self._idle = asyncio.Event()
 
     def enter(self) -> None:
         """Count a call that has begun."""
         self.active += 1
+        self._entered += 1
 
     def leave(self) -> None:
         """Count a call that has ended."""
@@ -49,11 +55,20 @@ class Runtime:
             self._idle.set()
 
     async def drain(self, limit_s: float) -> None:
-        """Take no new calls, and wait until those in flight have ended, at most so long."""
+        """Take no new calls, wait until those in flight have ended, at most so long, and until callers stop coming.
+
+        A call that comes once the server stops is cancelled and cannot be told to go elsewhere, so the server does not
+        stop before Envoy has noticed.
+        """
         self.draining = True
         if self.active:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), limit_s)
+        for _ in range(_MOST_QUIETS):
+            entered = self._entered
+            await asyncio.sleep(_QUIET_S)
+            if entered == self._entered:
+                break
 
     def notes(self) -> Sequence[str]:
         """Return what is degraded, in words."""

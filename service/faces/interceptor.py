@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -39,6 +40,8 @@ _JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
 
 # The service answers a little before the caller's deadline, so that the caller reads a status and not a reset stream.
 _DEADLINE_MARGIN_S = 0.1
+# Envoy asks no more until a health check succeeds.
+_NO_MORE: Mapping[str, str] = MappingProxyType({"x-envoy-immediate-health-check-fail": "1"})
 _NOBODY = Key(name="", sha256="0" * 64)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -122,17 +125,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.facts["request_id"] = metadata.get("x-request-id", "")
         server = runtime.snapshot.config.server
         if runtime.draining:
-            raise _refused("This worker is shutting down; send the request again.")
+            raise _refused("This worker is shutting down; send the request again.", _NO_MORE)
         if runtime.active > server.max_concurrency:
-            raise _refused("The gateway has too many requests in flight.")
+            raise _refused("The gateway has too many requests in flight.", {})
         authorization = metadata.get("authorization")
         call.key = runtime.snapshot.keyring.authenticate(cast("str | None", authorization), datetime.now(UTC))
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
 
 
-def _refused(message: str) -> GatewayError:
+def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:
     """Return the error for a call that was not taken: Envoy asks another worker, and takes the header off."""
-    return GatewayError("overloaded", message, retry_after=1, headers={"x-gateway-refused": "1"})
+    return GatewayError("overloaded", message, retry_after=1, headers={"x-gateway-refused": "1", **headers})
 
 
 def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:
