@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
-import aiohttp
-from yarl import URL
-
 from service.config import Provider
+from service.errors import ProviderFailure
+from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.inprocess import ScriptedResponse
-from service.upstream.network import NetworkResponse, connection_failure
+from service.upstream.network import NetworkResponse, Watch, connection_failure
+from service.upstream.pool import Address, Pool, address
 from service.upstream.response import CallTimeouts, Response, answer_limit, timed_out
 from service.upstream.script import Script
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     # Only for the type: `providers` imports `upstream.sse`, so importing it here would close a circle.
     from service.providers.dialect import UpstreamRequest
 
-_KEEP_ALIVE_SECONDS = 60.0
-_MAX_HEADER_BYTES = 32 * 1024
-_WHOLE_WRITE_BYTES = 1024 * 1024
-"""A larger body is written piece by piece, so that it does not hold up the event loop."""
+# Compression is declined: it holds back the events of a stream, and answers are small.
+_HEADERS: Mapping[str, str] = MappingProxyType(
+    {"user-agent": "chat-gateway", "accept": "*/*", "accept-encoding": "identity"}
+)
 
 
 class Upstream:
@@ -42,12 +42,11 @@ class Upstream:
     ) -> None:
         self._providers = providers
         self._players = players
-        self._tls = {
-            name: ssl.create_default_context(cafile=provider.ca_file)
+        usual = _tls(None)
+        self._pools = {
+            name: Pool(usual if provider.ca_file is None else _tls(provider.ca_file))
             for name, provider in providers.items()
-            if provider.ca_file is not None
         }
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     def send(
         self, provider: str, request: UpstreamRequest, timeouts: CallTimeouts
@@ -55,7 +54,8 @@ class Upstream:
         """Send a request; the context gives the answer once its headers are in, whatever its status.
 
         Leaving the context, also by an error or a cancellation, closes the provider's connection at once unless the
-        body was read to its end. Redirects are answers like others. Proxies of the environment are not used.
+        body was read to its end. Redirects are answers like others. Proxies of the environment are not used. A kept
+        connection that turns out to be gone before any byte of an answer is replaced by a new one, once.
 
         Raises (on entering):
             ProviderFailure: CONNECTION, TIMEOUT, or MALFORMED (no valid HTTP).
@@ -63,67 +63,132 @@ class Upstream:
         config = self._providers[provider]
         player = self._players.get(config.dialect)
         if player is not None:
-            return self._play(provider, config, player(request), timeouts)
-        return self._call(provider, config, request, timeouts)
+            return _Played(provider, config, player(request), timeouts)
+        return _Call(provider, config, self._pools[provider], request, timeouts)
 
     async def close(self) -> None:
         """Close all connections."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        for pool in self._pools.values():
+            pool.close()
 
-    @asynccontextmanager
-    async def _play(
-        self, name: str, provider: Provider, script: Script, timeouts: CallTimeouts
-    ) -> AsyncIterator[Response]:
-        yield ScriptedResponse(name, provider, script, timeouts)
 
-    @asynccontextmanager
-    async def _call(
-        self, name: str, provider: Provider, request: UpstreamRequest, timeouts: CallTimeouts
-    ) -> AsyncIterator[Response]:
+class _Played:
+    """A call that a script answers."""
+
+    def __init__(self, name: str, provider: Provider, script: Script, timeouts: CallTimeouts) -> None:
+        self._arguments = (name, provider, script, timeouts)
+
+    async def __aenter__(self) -> Response:
+        return ScriptedResponse(*self._arguments)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
+
+
+class _Call:
+    """A call over the network."""
+
+    def __init__(
+        self, name: str, provider: Provider, pool: Pool, request: UpstreamRequest, timeouts: CallTimeouts
+    ) -> None:
+        self._name = name
+        self._provider = provider
+        self._pool = pool
+        self._request = request
+        self._timeouts = timeouts
+        self._connection: Connection | None = None
+        self._watch: Watch | None = None
+
+    async def __aenter__(self) -> Response:
         sent_at = asyncio.get_running_loop().time()
-        http = await self._head(name, request, timeouts, sent_at)
-        response = NetworkResponse(name, provider, http, timeouts, sent_at)
+        to = address(self._request.url)
+        head = _head(to, self._request)
+        # `from None`: the errors' own texts may hold addresses.
         try:
-            yield response
-        finally:
-            response.close()
+            kept = self._pool.take(to.origin)
+            if kept is None or not await self._was_answered(kept, sent_at, head):
+                await self._exchange(await self._connect(to, sent_at), sent_at, head)
+            assert self._connection is not None
+            assert self._watch is not None
+            return NetworkResponse(self._name, self._provider, self._connection, self._watch)
+        except (Lost, Malformed, OSError) as error:
+            self._end()
+            raise self._failure(error) from None
+        except BaseException:
+            self._end()
+            raise
 
-    async def _head(
-        self, name: str, request: UpstreamRequest, timeouts: CallTimeouts, sent_at: float
-    ) -> aiohttp.ClientResponse:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end()
+
+    async def _was_answered(self, kept: Connection, sent_at: float, head: bytes) -> bool:
+        """Send over a connection that was used before; say no when the provider had closed it meanwhile."""
+        try:
+            await self._exchange(kept, sent_at, head)
+        except Lost:
+            if kept.answered or self._expired():
+                raise
+            self._end()
+            return False
+        return True
+
+    async def _exchange(self, connection: Connection, sent_at: float, head: bytes) -> None:
+        self._connection = connection
+        self._watch = Watch(sent_at, self._timeouts, connection.abort)
+        await connection.exchange(head, self._request.body)
+
+    async def _connect(self, to: Address, sent_at: float) -> Connection:
+        """Raises OSError; ProviderFailure: it took too long."""
+        timeouts = self._timeouts
+        connect_at = sent_at + timeouts.connect
         limit = answer_limit(sent_at, timeouts)
-        body = request.body if len(request.body) <= _WHOLE_WRITE_BYTES else io.BytesIO(request.body)
-        # `from None`: aiohttp's own texts hold the URL, and with it keys in its query.
+        first = connect_at if limit is None else min(connect_at, limit.at)
         try:
-            async with asyncio.timeout_at(None if limit is None else limit.at):
-                return await self._session(name).request(
-                    "POST",
-                    URL(request.url, encoded=True),
-                    headers=request.headers,
-                    data=body,
-                    allow_redirects=False,
-                    timeout=aiohttp.ClientTimeout(connect=timeouts.connect),
-                )
-        except aiohttp.ServerTimeoutError:
-            raise timed_out(name, "connect", timeouts.connect) from None
-        except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and limit is not None:
-                raise timed_out(name, limit.name, limit.seconds) from None
-            raise connection_failure(name, error) from None
+            async with asyncio.timeout_at(first) as timer:
+                return await self._pool.connect(to.origin)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+        if limit is None or connect_at <= limit.at:
+            raise timed_out(self._name, "connect", timeouts.connect)
+        raise timed_out(self._name, limit.name, limit.seconds)
 
-    def _session(self, name: str) -> aiohttp.ClientSession:
-        """Return the provider's session, made with its first call: it belongs to the running event loop."""
-        session = self._sessions.get(name)
-        if session is None:
-            session = self._sessions[name] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=self._tls.get(name, True)
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "chat-gateway"},
-                max_line_size=_MAX_HEADER_BYTES,
-                max_field_size=_MAX_HEADER_BYTES,
-            )
-        return session
+    def _failure(self, error: Exception) -> ProviderFailure:
+        watch = self._watch
+        if watch is not None and watch.expired is not None:
+            return timed_out(self._name, watch.expired.name, watch.expired.seconds)
+        return connection_failure(self._name, error)
+
+    def _expired(self) -> bool:
+        return self._watch is not None and self._watch.expired is not None
+
+    def _end(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection)
+
+
+def _head(to: Address, request: UpstreamRequest) -> bytes:
+    """Return a request's head.
+
+    Raises:
+        ValueError: a header holds a line break.
+    """
+    headers = {"host": to.authority, **_HEADERS, **request.headers, "content-length": str(len(request.body))}
+    lines = [f"POST {to.target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
+    text = "\r\n".join((*lines, "", ""))
+    if text.count("\n") != len(lines) + 1 or text.count("\r") != len(lines) + 1:
+        raise ValueError("a header of the request holds a line break")
+    return text.encode()
+
+
+def _tls(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

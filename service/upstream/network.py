@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-
-import aiohttp
 
 from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
+from service.upstream.connection import Connection, Lost, Malformed
+from service.upstream.inflate import CODINGS, BadlyCompressed, Inflated
 from service.upstream.response import (
     MAX_ERROR_BYTES,
     CallTimeouts,
@@ -26,23 +28,24 @@ from service.upstream.sse import Event, EventDecoder, EventTooLarge
 def connection_failure(provider: str, error: Exception) -> ProviderFailure:
     """Return what an error before the answer's headers means. Its text has no address, query or other internals."""
     match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return ProviderFailure(FailureKind.CONNECTION, f"the TLS handshake with {provider} failed")
-        case aiohttp.ClientConnectorDNSError():
-            return ProviderFailure(FailureKind.CONNECTION, f"the host name of {provider} was not found")
-        case aiohttp.ClientResponseError():
+        case Malformed():
             return ProviderFailure(FailureKind.MALFORMED, f"{provider} did not answer in valid HTTP")
-        case OSError(errno=int(number)) if number in errno.errorcode:
-            return ProviderFailure(
-                FailureKind.CONNECTION, f"the connection to {provider} failed: {os.strerror(number)}"
-            )
-        case aiohttp.ServerDisconnectedError():
+        case Lost(error=None):
             return ProviderFailure(FailureKind.CONNECTION, f"{provider} closed the connection without an answer")
+        case Lost(error=Exception() as cause):
+            return connection_failure(provider, cause)
+        case ssl.SSLError():
+            return ProviderFailure(FailureKind.CONNECTION, f"the TLS handshake with {provider} failed")
+        case socket.gaierror():
+            return ProviderFailure(FailureKind.CONNECTION, f"the host name of {provider} was not found")
+        case OSError(errno=int(number)) if number in errno.errorcode:
+            text = os.strerror(number)
+            return ProviderFailure(FailureKind.CONNECTION, f"the connection to {provider} failed: {text}")
     return ProviderFailure(FailureKind.CONNECTION, f"the connection to {provider} failed")
 
 
 class Watch:
-    """The one timer of a stream. Events do not touch it: when it goes off, it looks whether anything is late."""
+    """The one timer of a call. Events do not touch it: when it goes off, it looks whether anything is late."""
 
     __slots__ = ("_expire", "_first", "_idle", "_loop", "_timer", "_total", "expired", "waiting_since")
 
@@ -92,82 +95,49 @@ class Watch:
             self._expire()
 
 
-def _look_at_error(lost: asyncio.Future[None]) -> None:
-    if not lost.cancelled():
-        lost.exception()
-
-
 class NetworkResponse:
-    """A `Response` over aiohttp. Its owner calls `close`."""
+    """A `Response` that a connection carries. The connection's owner gives it back."""
 
-    def __init__(
-        self, name: str, provider: Provider, http: aiohttp.ClientResponse, timeouts: CallTimeouts, sent_at: float
-    ) -> None:
-        self.status = http.status
-        self.headers: Mapping[str, str] = {key.lower(): value for key, value in http.headers.items()}
+    def __init__(self, name: str, provider: Provider, connection: Connection, watch: Watch) -> None:
+        self.status = connection.status
+        self.headers: Mapping[str, str] = connection.headers
         self._name = name
         self._provider = provider
-        self._http = http
-        self._timeouts = timeouts
-        self._sent_at = sent_at
-        self._watch: Watch | None = None
-        # aiohttp leaves a reader waiting when a chunk's framing is broken: it closes and tells only who waits for that.
-        protocol = None if http.connection is None else http.connection.protocol
-        self._lost = None if protocol is None else protocol.closed
-        if self._lost is not None:
-            self._lost.add_done_callback(self._on_lost)
-
-    def close(self) -> None:
-        """Close the connection at once, unless the body was read to its end."""
-        if self._watch is not None:
-            self._watch.stop()
-        if self._lost is not None:
-            self._lost.remove_done_callback(self._on_lost)
-            # One is kept, for asyncio logs errors that nobody looked at.
-            self._lost.remove_done_callback(_look_at_error)
-            self._lost.add_done_callback(_look_at_error)
-        self._http.close()
-
-    def _on_lost(self, lost: asyncio.Future[None]) -> None:
-        _look_at_error(lost)
-        self._http.close()
+        self._watch = watch
+        # A coding that is not known here is read as it is: some servers write a charset there.
+        compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
+        self._next = Inflated(connection.next).next if compressed else connection.next
 
     async def read(self) -> bytes:
         """See `Response.read`."""
         is_error = self.status >= 400
         most = MAX_ERROR_BYTES if is_error else self._provider.max_response_bytes
-        limit = answer_limit(self._sent_at, self._timeouts)
         parts: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout_at(None if limit is None else limit.at):
-                while size <= most and (part := await self._http.content.readany()):
-                    parts.append(part)
-                    size += len(part)
-        except (aiohttp.ClientError, OSError) as error:
-            if isinstance(error, TimeoutError) and limit is not None:
-                raise timed_out(self._name, limit.name, limit.seconds) from None
-            raise broken_off(self._name, self.status) from None
+            while size <= most and (part := await self._next()):
+                parts.append(part)
+                size += len(part)
+        except (Lost, Malformed, BadlyCompressed):
+            raise self._broken() from None
         if size > most and not is_error:
             message = f"the answer of {self._name} is larger than {most} bytes"
             raise ProviderFailure(FailureKind.MALFORMED, message, status=self.status)
-        return b"".join(parts)[:most]
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return body if size <= most else body[:most]
 
     async def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """See `Response.events`."""
-        self._watch = watch = Watch(self._sent_at, self._timeouts, self._http.close)
+        watch = self._watch
         clock = asyncio.get_running_loop().time
         decoder = EventDecoder(self._provider.max_event_bytes)
-        content = self._http.content
         seen = False
         while True:
             watch.waiting_since = clock()
             try:
-                chunk = await content.readany()
-            except (aiohttp.ClientError, OSError):
-                if watch.expired is not None:
-                    raise timed_out(self._name, watch.expired.name, watch.expired.seconds) from None
-                raise broken_off(self._name, self.status) from None
+                chunk = await self._next()
+            except (Lost, Malformed, BadlyCompressed):
+                raise self._broken() from None
             watch.waiting_since = None
             if not chunk:
                 break
@@ -181,3 +151,9 @@ class NetworkResponse:
                     watch.first_event()
                 yield events
         watch.stop()
+
+    def _broken(self) -> ProviderFailure:
+        expired = self._watch.expired
+        if expired is not None:
+            return timed_out(self._name, expired.name, expired.seconds)
+        return broken_off(self._name, self.status)

@@ -1,0 +1,245 @@
+"""One HTTP/1.1 connection to a provider: a request out, its answer in, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+if TYPE_CHECKING:
+    from service.upstream.pool import Origin
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of a status line and headers, those of informational answers with them."""
+_MAX_UNREAD_BYTES = 256 * 1024
+"""A provider whose answer waits unread in this size is no longer read from."""
+_PIECE_BYTES = 256 * 1024
+"""A larger body is written piece by piece, so that it does not hold up the event loop, least of all with TLS."""
+
+
+class Malformed(Exception):
+    """The other side does not speak valid HTTP."""
+
+
+class Lost(Exception):
+    """The connection ended before the answer did. `error` is the socket's, None when it was simply closed."""
+
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__("connection lost")
+        self.error = error
+
+
+class Connection(asyncio.Protocol):
+    """A connection. `exchange` sends a request and returns with the answer's head; `next` gives the body as it comes.
+
+    Framing and bounds are strict: llhttp parses, and a body that has said how long it is must be that long.
+    """
+
+    def __init__(self, origin: Origin, on_lost: Callable[[Connection], None]) -> None:
+        """`on_lost` is told once, when the connection is gone."""
+        self.origin = origin
+        self.idle_since = 0.0
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.answered = False
+        """Whether any byte of an answer has come."""
+        self._loop = asyncio.get_running_loop()
+        self._on_lost = on_lost
+        self._parser = HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Malformed | Lost | None = None
+        self._head_bytes = 0
+        self._has_head = False
+        self._ends_by_closing = False
+        self._complete = True
+        self._sent = True
+        self._keep_alive = True
+        self._chunks: list[bytes] = []
+        self._unread = 0
+        self._reading_paused = False
+        self._writing_paused = False
+
+    # What its user calls.
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request can be sent: the last one and its answer are through, and both sides stay."""
+        return self._complete and self._sent and self._keep_alive and self._failure is None
+
+    async def exchange(self, head: bytes, body: bytes) -> None:
+        """Send a request, and return once the answer's head is in `status` and `headers`.
+
+        Raises:
+            Malformed: the answer is no valid HTTP.
+            Lost: the connection ended before.
+        """
+        self.headers = {}
+        self.answered = self._has_head = self._complete = self._sent = False
+        self._head_bytes = self._unread = 0
+        # The answer before may have been left unread.
+        self._chunks.clear()
+        self._resume_reading()
+        assert self._transport is not None
+        if len(body) <= _PIECE_BYTES:
+            self._transport.write(head + body)
+        else:
+            await self._write_pieces(self._transport, head, body)
+        # An answer may come before the request has gone; then the rest of it is not wanted.
+        self._sent = not self._has_head
+        while not self._has_head:
+            self._raise_failure()
+            await self._wait()
+
+    async def next(self) -> bytes:
+        """Return what has come of the body since the last time, waiting for some; nothing at its end.
+
+        Raises:
+            Malformed, Lost: the body broke off.
+        """
+        while not self._chunks:
+            self._raise_failure()
+            if self._complete:
+                return b""
+            await self._wait()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._unread = 0
+        self._resume_reading()
+        return data
+
+    def abort(self) -> None:
+        """End the connection at once. Whoever waits on it reads `Lost`."""
+        self._failure = self._failure or Lost(None)
+        self._wake()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        # uvloop's transports are asyncio's in all but their bases.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        if self._complete:
+            # Nothing was asked for: whatever it is, no later request may take it for its answer.
+            self.abort()
+            return
+        self.answered = True
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            self._break()
+        if not self._has_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._break()
+        elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol."""
+        if self._has_head and self._ends_by_closing and self._failure is None:
+            self._complete = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        if exc is None:
+            self.eof_received()
+        self._failure = self._failure or Lost(exc)
+        self._wake()
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """See asyncio.Protocol."""
+        self._writing_paused = False
+        self._wake()
+
+    # What the parser calls.
+
+    # Once the answer is complete, what else comes is a second one that was not asked for: none of it is kept.
+
+    def on_message_begin(self) -> None:
+        """An answer begins."""
+        if self._complete:
+            self._keep_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; trailers come after the head and are not kept."""
+        if not self._has_head:
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """The head is there, or that of an informational answer before it."""
+        if self._has_head:
+            return
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers.clear()
+            return
+        self.status = status
+        self._has_head = True
+        coding = self.headers.get("transfer-encoding", "").rpartition(",")[2].strip().lower()
+        self._ends_by_closing = coding != "chunked" and "content-length" not in self.headers
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if not self._complete:
+            self._chunks.append(body)
+            self._unread += len(body)
+
+    def on_message_complete(self) -> None:
+        """The answer is there whole, or an informational one before it."""
+        if self._has_head and not self._complete:
+            self._complete = True
+            self._keep_alive = self._parser.should_keep_alive()
+
+    async def _write_pieces(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
+        transport.write(head)
+        view = memoryview(body)
+        for at in range(0, len(body), _PIECE_BYTES):
+            while self._writing_paused and not self._has_head:
+                self._raise_failure()
+                await self._wait()
+            if self._has_head:
+                return
+            transport.write(view[at : at + _PIECE_BYTES])
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and self._transport is not None:
+            self._reading_paused = False
+            self._transport.resume_reading()
+
+    def _break(self) -> None:
+        """Give up on an answer whose framing is wrong. What was sound before it can still be read."""
+        if not self._complete:
+            self._failure = self._failure or Malformed("no valid HTTP")
+        self._keep_alive = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None and not self._complete:
+            raise self._failure
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

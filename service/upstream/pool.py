@@ -1,0 +1,142 @@
+"""The connections to one provider: made when needed, kept while idle, used again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+import aiohappyeyeballs
+
+from service.upstream.connection import Connection
+
+_KEEP_ALIVE_SECONDS = 60.0
+_NEXT_ADDRESS_SECONDS = 0.25
+"""When an address of a host does not answer so long, the next is tried beside it (RFC 8305)."""
+# A provider that is gone without a word is noticed, and middle boxes keep a call that is silent for minutes.
+_PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+
+
+class Origin(NamedTuple):
+    """Where a connection goes."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Address(NamedTuple):
+    """A URL in its parts: `target` and `authority` as they stand in a request's head."""
+
+    origin: Origin
+    authority: str
+    target: str
+
+
+@lru_cache(maxsize=1024)
+def address(url: str) -> Address:
+    """Split an http(s) URL."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if not host.isascii():
+        host = host.encode("idna").decode()
+    usual = 443 if parts.scheme == "https" else 80
+    port = parts.port or usual
+    name = f"[{host}]" if ":" in host else host
+    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~")
+    if parts.query:
+        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=-._~?")
+    return Address(Origin(parts.scheme, host, port), name if port == usual else f"{name}:{port}", target)
+
+
+class Pool:
+    """The connections to one provider."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def take(self, origin: Origin) -> Connection | None:
+        """Return the idle connection that was used last; None when there is none."""
+        idle = self._idle.get(origin)
+        while idle:
+            connection = idle.pop()
+            if connection.reusable:
+                return connection
+        return None
+
+    async def connect(self, origin: Origin) -> Connection:
+        """Return a new connection, with TLS for https.
+
+        Raises:
+            OSError: it cannot be made; socket.gaierror: there is no such host; ssl.SSLError: the handshake failed.
+        """
+        loop = asyncio.get_running_loop()
+        addresses = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+        sock = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1, loop=loop
+        )
+        connection = Connection(origin, self._forget)
+        try:
+            _tune(sock)
+            if origin.scheme == "https":
+                await loop.create_connection(lambda: connection, sock=sock, ssl=self._tls, server_hostname=origin.host)
+            else:
+                await loop.create_connection(lambda: connection, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
+        self._open.add(connection)
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection for the next request if it can serve one, else end it."""
+        if not connection.reusable:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.setdefault(connection.origin, []).append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(_KEEP_ALIVE_SECONDS, self._end_idle, loop.time)
+
+    def close(self) -> None:
+        """End all connections, also those in use."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        self._idle.clear()
+
+    def _end_idle(self, clock: Callable[[], float]) -> None:
+        """End what has been idle for too long; look again while anything is idle."""
+        self._sweep = None
+        before = clock() - _KEEP_ALIVE_SECONDS
+        for connection in [c for idle in self._idle.values() for c in idle if c.idle_since <= before]:
+            connection.abort()
+            self._drop(connection)
+        if any(self._idle.values()):
+            self._sweep = asyncio.get_running_loop().call_later(_KEEP_ALIVE_SECONDS / 2, self._end_idle, clock)
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        idle = self._idle.get(connection.origin)
+        if idle and connection in idle:
+            idle.remove(connection)
+
+
+def _tune(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _PROBES:
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
