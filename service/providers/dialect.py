@@ -40,8 +40,8 @@ class StreamDecoder(Protocol):
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """Return the chunks that an event means, often one, sometimes none.
 
-        Chunks carry `native_response_id`, `created`, choices, usage and what else the provider said; the caller sets `id`,
-        `object`, `model` and `provider`. Usage stands in whatever chunk the provider put it.
+        Chunks carry `native_response_id`, `created`, choices, usage and what else the provider said; the caller sets
+        `id`, `object`, `model` and `provider`. Usage stands in whatever chunk the provider put it.
 
         Raises:
             ProviderFailure: the event is an error, or malformed.
@@ -65,8 +65,8 @@ class Dialect(Protocol):
     ) -> UpstreamRequest:
         """Return the HTTP request for a normalised request (see `chat.normalise`).
 
-        `request.stream` says whether a stream is wanted. `refused` are names of parameters, in the provider's own words,
-        that this provider has just said it does not take.
+        `request.stream` says whether a stream is wanted. `refused` are names of parameters, in the provider's own
+        words, that this provider has just said it does not take.
         """
         ...
 

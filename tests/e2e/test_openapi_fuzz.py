@@ -25,7 +25,7 @@ CHECKS = (
     "ignored_auth",
 )
 # The header is documented as any number above 0; a provider cannot answer within 5e-324 s, and 504 is right then.
-# A stream's schema is that of one chunk, as OpenAI documents its own; schemathesis would read it as that of an SSE event.
+# A stream's schema is that of one chunk, as in OpenAI's own document; schemathesis would read it as an event's.
 HOOKS = """
 import schemathesis
 

@@ -52,7 +52,12 @@ def options(**fields: Any) -> Options:
         ({"response_format": {"type": "json"}}, {"response_format": {"type": "json_object"}}),
         (
             {"response_format": {"type": "json_schema", "schema": {"b": 1, "a": 2}}},
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "response", "schema": {"b": 1, "a": 2}}}},
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "response", "schema": {"b": 1, "a": 2}},
+                }
+            },
         ),
         ({"session_id": "s", "usage": True, "meta": True, "echo_upstream_request": True, "max_tool_calls": 3}, {}),
         ({"debug": {"enabled": True}}, {}),
