@@ -128,8 +128,8 @@ class ProviderFailure(Exception):
     """What a provider did wrong.
 
     `message` is the provider's own text where it gave one, never a raw non-JSON body; `chat` masks secrets in it before
-    anyone reads it. `status` is its HTTP status, `code` and `param` its own error code and field name, `retry_after` its
-    wait in seconds. `timeout` names the timeout that passed: `connect`, `first_event`, `idle`, `response`, `total`.
+    anyone reads it. `status` is its HTTP status, `code` and `param` its own error code and field name, `retry_after`
+    its wait in seconds. `timeout` names the timeout that passed: `connect`, `first_event`, `idle`, `response`, `total`.
     """
 
     def __init__(
