@@ -10,7 +10,7 @@ PIP := PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip in
 PROTOS := $(sort $(wildcard protos/gateway/v1/*.proto))
 SERVICES := $(filter %_service.proto,$(PROTOS))
 
-.PHONY: help up test lint gen check-gen generate bench clean
+.PHONY: help up test lint gen check-gen generate record bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ gen: $(VENV)/.test-ready ## make gen/ from protos/
 check-gen: $(VENV)/.test-ready ## fail when gen/ is stale
 	@$(MAKE) generate OUT=.run/gen
 	@diff -rq --exclude=__pycache__ .run/gen gen >&2 || { echo "gen/ is stale: run make gen" >&2; exit 1; }
+
+record: $(VENV)/.test-ready ## record a provider's real answers (PROVIDER, MODEL, BASE_URL; its key in the environment)
+	@$(BIN)/python -m tests.recordings.record $(if $(BASE_URL),--base-url $(BASE_URL)) $(PROVIDER) $(MODEL)
 
 bench: $(VENV)/.test-ready ## measure load and latency
 	@$(BIN)/python -m bench
