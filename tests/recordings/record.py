@@ -1,7 +1,7 @@
 """Records what a provider really answers: `make record PROVIDER=openai MODEL=gpt-5-nano`.
 
-Its key is taken from the environment. Asks for a few short answers as the gateway would, whole and streamed, and writes the bodies beside this file, byte for
-byte but for the key and what looks like an account's id, which are masked.
+Its key is taken from the environment. Asks for a few short answers as the gateway would, whole and streamed, and writes
+the bodies beside this file, byte for byte but for the key and what looks like an account's id, which are masked.
 """
 
 from __future__ import annotations
