@@ -80,6 +80,8 @@ class Provider(_Part):
     def _address(self) -> Self:
         if self.dialect != "simulator" and not re.match(r"https?://[^/]", self.base_url):
             raise ValueError("base_url: an http:// or https:// URL is required")
+        if not re.fullmatch(r"(https?://[^/@]*(/.*)?)?", self.base_url) or "?" in self.base_url or "#" in self.base_url:
+            raise ValueError("base_url: credentials belong in api_key or headers, parameters in query")
         return self
 
 

@@ -30,6 +30,8 @@ _OWN_LOGGER = "gateway"
 _STDERR = 2
 _MIN_SECRET = 6
 """Shorter keys are not masked: their letters stand in half of all texts."""
+_MIN_UNMISTAKABLE = 16
+"""Shorter ones may be words of an answer: a local provider's key is often just its name."""
 _SECRET_NAME = re.compile(r"auth|key|token|secret|password|cookie|credential|signature", re.IGNORECASE)
 
 # What a pattern matches never holds a quote or a backslash, so that masked JSON text is still JSON.
@@ -49,12 +51,23 @@ class Masker:
         """Take the secrets of a configuration; longer ones first, as one may begin with another."""
         forms = {form for secret in _secrets(config) if len(secret) >= _MIN_SECRET for form in _forms(secret)}
         self._secrets = sorted(forms, key=len, reverse=True)
+        self._unmistakable = [secret.encode() for secret in self._secrets if len(secret) >= _MIN_UNMISTAKABLE]
 
     def mask(self, text: str) -> str:
         """Return the text with `***` in place of secrets. JSON text stays JSON text."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return mask_patterns(text)
+
+    def hide(self, body: bytes) -> bytes:
+        """Return what a provider sent with `***` in place of the configuration's longer secrets, should it echo one.
+
+        What only has the form of a key may be what the answer is about, and stays. JSON text stays JSON text.
+        """
+        for secret in self._unmistakable:
+            if secret in body:
+                body = body.replace(secret, MASK.encode())
+        return body
 
 
 def mask_patterns(text: str) -> str:
@@ -72,7 +85,6 @@ def _secrets(config: Config) -> Iterator[str]:
         for name, value in (*provider.headers.items(), *provider.query.items()):
             if _SECRET_NAME.search(name):
                 yield value.removeprefix("Bearer ")
-        yield urlsplit(provider.base_url).password or ""
     if config.server.redis is not None:
         url = config.server.redis.get_secret_value()
         yield url

@@ -30,6 +30,7 @@ from service.routing import (
     attempt_timeouts,
     decide,
 )
+from service.telemetry import Masker
 from service.upstream import CallTimeouts
 
 T = TypeVar("T")
@@ -72,7 +73,7 @@ class Attempts:
             try:
                 answer = await self._attempt(request, target, refused, len(rest), len(failed), ask)
             except ProviderFailure as failure:
-                failed.append(Failed(target, self._masked(failure)))
+                failed.append(Failed(target, masked(failure, self._deps.masker)))
             else:
                 self._targets = [target, *(t for t in targets if t is not target)]
                 return target, answer
@@ -140,8 +141,7 @@ class Attempts:
     ) -> ChatCompletion:
         started = time.monotonic()
         async with self._deps.upstream.send(target.endpoint.provider, encoded, timeouts) as response:
-            body = await response.read()
-            self._record.received(body)
+            body = self._record.received(await response.read())
             if response.status != 200:
                 raise target.dialect.decode_error(response.status, response.headers, body)
             completion = target.dialect.decode(body)
@@ -160,8 +160,7 @@ class Attempts:
                 self._deps.upstream.send(target.endpoint.provider, encoded, timeouts)
             )
             if response.status != 200:
-                body = await response.read()
-                self._record.received(body)
+                body = self._record.received(await response.read())
                 raise target.dialect.decode_error(response.status, response.headers, body)
             stream = await TurnStream.open(stack, response, target.dialect, self._record.received)
         except BaseException:
@@ -178,10 +177,6 @@ class Attempts:
         if self._call.deadline is not None:
             remaining = min(remaining, self._call.deadline - now)
         return remaining
-
-    def _masked(self, failure: ProviderFailure) -> ProviderFailure:
-        failure.message = self._deps.masker.mask(failure.message)
-        return failure
 
 
 class OpenTurn:
@@ -206,6 +201,14 @@ class OpenTurn:
         if not self._ticket.ended:
             self._ticket.release()
         await self.stream.aclose()
+
+
+def masked(failure: ProviderFailure, masker: Masker) -> ProviderFailure:
+    """Return a failure with no secret in what the provider said of it."""
+    failure.message = masker.mask(failure.message)
+    failure.code = failure.code and masker.mask(failure.code)
+    failure.param = failure.param and masker.mask(failure.param)
+    return failure
 
 
 def broken(target: Target, failure: ProviderFailure) -> GatewayError:

@@ -16,7 +16,7 @@ from gateway.v1.chat_response_pb2 import (
     Usage,
 )
 
-from service.chat.attempts import Attempts, broken
+from service.chat.attempts import Attempts, broken, masked
 from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.models import check_model
@@ -118,9 +118,8 @@ class Job:
                         yield chunks
                 turn.succeeded(usage.completion_tokens)
             except ProviderFailure as failure:
-                failure.message = self._masker.mask(failure.message)
                 turn.failed(failure)
-                raise broken(target, failure) from failure
+                raise broken(target, masked(failure, self._masker)) from failure
             finally:
                 await turn.aclose()
             self._record.served(target.endpoint, usage if usage.ListFields() else None)

@@ -31,6 +31,7 @@ class Record:
         self.usage = Usage()
         self._has_usage = False
         self._cost_lines: list[CostLine] = []
+        self._priced = options.cost
         self._dropped = dict.fromkeys(options.dropped)
         self._adjusted: dict[str, AdjustedParameter] = {}
         self._first_content_ms: float | None = None
@@ -56,11 +57,13 @@ class Record:
         self._events.clear()
         self._event_bytes = 0
 
-    def received(self, body: bytes) -> None:
-        """Keep what came back: a whole body, or one event of a stream."""
+    def received(self, body: bytes) -> bytes:
+        """Keep what came back, a whole body or one event of a stream, and return it without the gateway's secrets."""
+        body = self._masker.hide(body)
         if self._options.upstream_response and self._event_bytes < _MAX_RESPONSE_BYTES:
             self._events.append(body)
             self._event_bytes += len(body)
+        return body
 
     def first_content(self) -> None:
         """Note the time of the first content."""
@@ -76,14 +79,17 @@ class Record:
             return
         self._has_usage = True
         add_usage(self.usage, usage)
-        if self._options.cost and endpoint.prices is not None:
+        if endpoint.prices is None:
+            # A sum without this turn would be wrong, and one with it is not known.
+            self._priced = False
+        elif self._priced:
             self._cost_lines += cost.lines(usage, endpoint.prices)
 
     def final_usage(self) -> Usage | None:
-        """Return the usage of all turns, with cost when asked for; None when no provider said."""
+        """Return the usage of all turns, with cost when asked for and known; None when no provider said."""
         if not self._has_usage and not self.usage.HasField("server_tool_use"):
             return None
-        if self._options.cost:
+        if self._priced:
             self.usage.cost.CopyFrom(cost.total(self._cost_lines))
         return self.usage
 

@@ -15,6 +15,8 @@ from service.providers.dialect import Dialect
 from service.upstream import Event, Response
 
 Chunks = Sequence[ChatCompletionChunk]
+Received = Callable[[bytes], bytes]
+"""Takes what came back, and returns it as it is to be read."""
 
 # Usage, or the end of the body, so that the connection can be used again.
 _AFTER_FINISH_S = 2.0
@@ -34,9 +36,7 @@ class TurnStream:
         self._held = held
 
     @classmethod
-    async def open(
-        cls, stack: AsyncExitStack, response: Response, dialect: Dialect, received: Callable[[bytes], None]
-    ) -> TurnStream:
+    async def open(cls, stack: AsyncExitStack, response: Response, dialect: Dialect, received: Received) -> TurnStream:
         """Read up to the first content.
 
         Raises:
@@ -69,7 +69,7 @@ class TurnStream:
             await self._stack.aclose()
 
 
-def _decoded(response: Response, dialect: Dialect, received: Callable[[bytes], None]) -> AsyncGenerator[Chunks, None]:
+def _decoded(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Chunks, None]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _whole(response, dialect, received)
@@ -78,18 +78,13 @@ def _decoded(response: Response, dialect: Dialect, received: Callable[[bytes], N
     return _events(response, dialect, received)
 
 
-async def _whole(
-    response: Response, dialect: Dialect, received: Callable[[bytes], None]
-) -> AsyncGenerator[Chunks, None]:
+async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Chunks, None]:
     """A JSON answer to a streamed call is a stream of one chunk."""
-    body = await response.read()
-    received(body)
+    body = received(await response.read())
     yield (as_chunk(dialect.decode(body)),)
 
 
-async def _events(
-    response: Response, dialect: Dialect, received: Callable[[bytes], None]
-) -> AsyncGenerator[Chunks, None]:
+async def _events(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Chunks, None]:
     decoder = dialect.stream_decoder()
     begun = False
     try:
@@ -98,8 +93,8 @@ async def _events(
                 chunks: list[ChatCompletionChunk] = []
                 try:
                     for event in events:
-                        received(event.data)
-                        chunks += decoder.decode(event)
+                        data = received(event.data)
+                        chunks += decoder.decode(event if data is event.data else event._replace(data=data))
                 except ProviderFailure:
                     # What came with the failure goes out first, unless nothing did yet: then another can be asked.
                     if chunks and (begun or decoder.finished):

@@ -111,6 +111,16 @@ extra: 1
             ["providers.openai.base_url: an http:// or https:// URL is required"],
         ),
         (
+            'base_url: "${OPENAI_BASE_URL:-https://api.openai.com/v1}"',
+            "base_url: https://user:pass@x.example/v1",
+            ["providers.openai.base_url: credentials belong in api_key or headers, parameters in query"],
+        ),
+        (
+            'base_url: "${OPENAI_BASE_URL:-https://api.openai.com/v1}"',
+            "base_url: https://x.example/v1?key=k",
+            ["providers.openai.base_url: credentials belong in api_key or headers, parameters in query"],
+        ),
+        (
             "provider: local",
             "provider: nowhere",
             ["models.openai/gpt-5.1.endpoints[1].provider: no provider named 'nowhere'"],

@@ -21,7 +21,7 @@ CONFIG = Config.model_validate(
         "providers": {
             "openai": {
                 "dialect": "openai",
-                "base_url": "https://user:url-pass-22@api.example.com/v1",
+                "base_url": "https://api.example.com/v1",
                 "api_key": "PLANTED-provider-key",
                 "headers": {"X-Team": "search-team", "X-Auth-Token": "Bearer header-secret"},
                 "query": {"api-version": "2026-10-21", "code-key": "query-secret"},
@@ -42,7 +42,7 @@ MASKER = Masker(CONFIG)
         ("Incorrect API key provided: PLANTED-provider-key.", "Incorrect API key provided: ***."),
         ("PLANTED-provider-key-2 and PLANTED-provider-key", "*** and ***"),
         ("redis://:redis-pass-1@cache:6379/0 redis-pass-1", "*** ***"),
-        ("url-pass-22 header-secret query-secret", "*** *** ***"),
+        ("header-secret query-secret", "*** ***"),
         (json.dumps({"k": 'quo"te\\slash/ü'}), '{"k": "***"}'),
         (json.dumps({"k": 'quo"te\\slash/ü'}, ensure_ascii=False), '{"k": "***"}'),
         ("https://o.example?k=quo%22te%5Cslash%2F%C3%BC", "https://o.example?k=***"),
@@ -57,6 +57,12 @@ MASKER = Masker(CONFIG)
 )
 def test_secrets_are_masked(text: str, masked: str) -> None:
     assert MASKER.mask(text) == masked
+
+
+def test_only_unmistakable_secrets_are_hidden_in_answers() -> None:
+    body = b'{"content": "test header-secret sk-proj-abcDEF_123456", "echo": "PLANTED-provider-key-2"}'
+    assert MASKER.hide(body) == b'{"content": "test header-secret sk-proj-abcDEF_123456", "echo": "***"}'
+    assert MASKER.hide(b"{}") == b"{}"
 
 
 @pytest.mark.parametrize(
