@@ -21,7 +21,6 @@ SECRETS: Mapping[str, str] = {
     "api_key": "planted-api-key-7f3a",
     "header": "planted-header-91bc",
     "query": "planted-query-d02e",
-    "password": "planted-password-55aa",
 }
 EVERYTHING = (
     "temperature",
@@ -64,9 +63,18 @@ def config(url: str) -> dict[str, Any]:
         return {"endpoints": [{"provider": name, "model": "up"} for name in endpoints], **settings}
 
     def key(token: str, **settings: Any) -> dict[str, Any]:
-        return {"name": token, "sha256": hashlib.sha256(token.encode()).hexdigest(), **settings}
+        return {"name": f"name of {token[::-1]}", "sha256": hashlib.sha256(token.encode()).hexdigest(), **settings}
 
-    secret_url = url.replace("://", f"://user:{SECRETS['password']}@")
+    def secretive(address: str) -> dict[str, Any]:
+        return {
+            "dialect": "openai",
+            "base_url": f"http://{address}/secretive/v1",
+            "api_key": SECRETS["api_key"],
+            "headers": {"x-team-token": SECRETS["header"]},
+            "query": {"access_token": SECRETS["query"]},
+        }
+
+    nobody = f"127.0.0.1:{refusing_port()}"
     return {
         "server": {"workers": 1, "max_body_bytes": 1_000_000, "max_messages": 50, "max_concurrency": 8},
         "providers": {
@@ -74,14 +82,9 @@ def config(url: str) -> dict[str, Any]:
             "other": provider("other"),
             "silent": provider("silent", stream_usage=False),
             "hasty": provider("hasty", timeouts={"total": "300ms"}),
-            "gone": {**provider("gone"), "base_url": f"http://127.0.0.1:{refusing_port()}/v1"},
-            "secretive": {
-                "dialect": "openai",
-                "base_url": f"{secret_url}/secretive/v1",
-                "api_key": SECRETS["api_key"],
-                "headers": {"x-team-token": SECRETS["header"]},
-                "query": {"access_token": SECRETS["query"]},
-            },
+            "gone": {**provider("gone"), "base_url": f"http://{nobody}/v1"},
+            "secretive": secretive(url.removeprefix("http://")),
+            "secretive-gone": secretive(nobody),
         },
         "models": {
             "plain": model("openai"),
@@ -92,6 +95,7 @@ def config(url: str) -> dict[str, Any]:
             "hasty": model("hasty"),
             "gone": model("gone"),
             "secretive": model("secretive"),
+            "secretive-gone": model("secretive-gone"),
             "two": model("openai", "other"),
             "vendor/family/model-1:free": model("openai", created=1_700_000_000, owned_by="Vendor Inc."),
             "short": model(
@@ -106,11 +110,14 @@ def config(url: str) -> dict[str, Any]:
                 prices={"input": 3, "cached_input": 0.3, "cache_write": 3.75, "output": 15, "reasoning": 12.5},
             ),
             "simple-price": model("openai", prices={"input": 1, "output": 2}),
-            "switching": {
-                "endpoints": [
-                    {"provider": "openai", "model": "up", "weight": 1, "prices": {"input": 1, "output": 2}},
-                    {"provider": "other", "model": "up-2", "weight": 0, "prices": {"input": 10, "output": 20}},
-                ]
+            **{
+                f"switching-{place}": {
+                    "endpoints": [
+                        {"provider": "openai", "model": "up", "prices": {"input": 1, "output": 2}},
+                        {"provider": "other", "model": "up-2", "prices": {"input": 10, "output": 20}},
+                    ]
+                }
+                for place in ("whole", "streamed")
             },
             "mixed-status": {
                 "endpoints": [
