@@ -42,7 +42,9 @@ class Upstream:
     ) -> None:
         self._providers = providers
         self._players = players
-        usual = _tls(None)
+        # Reading the system's certificates takes some 20 ms; without them a context trusts nobody.
+        secure = any(provider.base_url.startswith("https:") for provider in providers.values())
+        usual = _tls(None) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._pools = {
             name: Pool(usual if provider.ca_file is None else _tls(provider.ca_file))
             for name, provider in providers.items()
