@@ -61,8 +61,10 @@ class DatetimeTool:
         The zone is the model's, else the request's, else UTC. The result is
         `{"timezone": "Europe/London", "datetime": "2026-11-22T09:30:00.123+00:00"}`.
         """
-        # an empty string is how models say that they leave an argument out
-        zone = _object(arguments).get("timezone") or settings.get("timezone", _DEFAULT_ZONE)
+        zone = _object(arguments).get("timezone")
+        # null and an empty string are how models say that they leave an argument out
+        if zone is None or zone == "":
+            zone = settings.get("timezone", _DEFAULT_ZONE)
         if not isinstance(zone, str) or zone not in ZONES:
             return orjson.dumps({"error": _unknown(zone)}).decode()
         local = now.astimezone(ZoneInfo(zone))
