@@ -52,6 +52,8 @@ EVERYTHING = (
     "audios",
 )
 
+FAILURES = ("500", "503", "401", "403", "404", "empty", "html", "redirect", "disguise")
+
 
 def config(url: str) -> dict[str, Any]:
     """Return the catalogue of the contract tests. Each provider is known by its path at `url`."""
@@ -97,6 +99,10 @@ def config(url: str) -> dict[str, Any]:
             "secretive": model("secretive"),
             "secretive-gone": model("secretive-gone"),
             "two": model("openai", "other"),
+            # What fails in one test is not to weigh on another: health is known by model.
+            **{f"failing-{name}": model("openai") for name in FAILURES},
+            "failing-two": model("openai", "other"),
+            "limited-two": model("openai", "other"),
             "vendor/family/model-1:free": model("openai", created=1_700_000_000, owned_by="Vendor Inc."),
             "short": model(
                 "openai",

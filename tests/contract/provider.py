@@ -70,10 +70,11 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream of events as they are, ended by `[DONE]` or, when `cut`, by nothing."""
+    """A stream of events as they are, ended by `[DONE]` or, when `cut`, by nothing. `pause_s` follows the first event."""
 
     events: Sequence[Mapping[str, Any]]
     cut: bool = False
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,26 +151,29 @@ class Provider:
         match reply:
             case Turn():
                 if request.json().get("stream"):
-                    await _send_events(connection, reply.events(), cut=False)
+                    await _send_events(connection, Stream(reply.events()))
                 else:
                     await connection.send(wire.whole(200, reply.whole()))
             case Whole(status, body, lines, content_type):
                 await connection.send(wire.whole(status, body, *lines, content_type=content_type))
-            case Stream(events, cut):
-                await _send_events(connection, events, cut=cut)
+            case Stream():
+                await _send_events(connection, reply)
             case Silence(seconds):
                 await asyncio.wait([asyncio.ensure_future(connection.hung_up())], timeout=seconds)
                 connection.close()
 
 
-async def _send_events(connection: wire.Connection, events: Sequence[Mapping[str, Any]], *, cut: bool) -> None:
-    data = b"".join(map(wire.event, events))
+async def _send_events(connection: wire.Connection, stream: Stream) -> None:
+    events = [wire.event(event) for event in stream.events]
     head = wire.head(200, "text/event-stream", chunked=True)
-    if cut:
-        await connection.send(head + wire.chunk(data))
+    if stream.pause_s:
+        await connection.send(head + wire.chunk(events.pop(0)))
+        await asyncio.sleep(stream.pause_s)
+        head = b""
+    rest = b"".join(events) + (b"" if stream.cut else wire.event("[DONE]"))
+    await connection.send(head + (wire.chunk(rest) if rest else b"") + (b"" if stream.cut else wire.chunk(b"")))
+    if stream.cut:
         connection.close()
-    else:
-        await connection.send(head + wire.chunk(data + wire.event("[DONE]")) + wire.chunk(b""))
 
 
 def _words(text: str | None) -> list[str]:
