@@ -191,7 +191,7 @@ class Supervisor:
     def _reload(self) -> None:
         """Hand a good new configuration to the workers; a bad one changes nothing."""
         try:
-            load(self._settings)
+            self._config = load(self._settings)
         except StartError as error:
             report("the configuration is not reloaded; the old one goes on serving", str(error))
             return

@@ -88,7 +88,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def serve(request: Any, context: Context) -> Any:
             call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
-            runtime.enter()
+            task = running_task()
+            runtime.enter(task)
             outcome = "ok"
             try:
                 self._admit(call, context, is_open)
@@ -99,6 +100,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _note(call, error)
                 return await fail(context, error, call)
             except asyncio.CancelledError:
+                if runtime.overdue:
+                    task.uncancel()
+                    fault = cut_short()
+                    outcome = fault.wire_code
+                    _note(call, fault)
+                    return await fail(context, fault, call)
                 outcome = "cancelled"
                 call.facts["status"] = 499
                 raise
@@ -111,7 +118,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _note(call, fault)
                 return await fail(context, fault, call)
             finally:
-                runtime.leave()
+                runtime.leave(task)
                 if not is_open:
                     _access_log(method, call, outcome)
 
@@ -136,6 +143,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:
     """Return the error for a call that was not taken: Envoy asks another worker, and takes the header off."""
     return GatewayError("overloaded", message, retry_after=1, headers={"x-gateway-refused": "1", **headers})
+
+
+def cut_short() -> GatewayError:
+    """Return the error for a call that took longer than a worker that shuts down waits."""
+    message = "This worker is shutting down, and the request took longer than it waits; send it again."
+    return GatewayError("overloaded", message, retry_after=1)
+
+
+def running_task() -> asyncio.Task[Any]:
+    """Return the task that serves the call."""
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:

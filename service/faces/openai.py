@@ -14,7 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from service import codec
 from service.chat import Call, ChatStream
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.interceptor import CALL, Context, answer_headers, log
+from service.faces.interceptor import CALL, Context, answer_headers, cut_short, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
 
@@ -41,12 +41,12 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
             raise GatewayError("request_too_large", f"The body is over the limit of {server.max_body_bytes} bytes.")
         message = codec.decode_request(CreateChatCompletionRequest, request.data, max_depth=server.max_json_depth)
         if not message.stream:
-            completion = await snapshot.chat.complete(message, call)
+            body = codec.encode(await snapshot.chat.complete(message, call))
             await context.send_initial_metadata(answer_headers(call))
-            await context.write(HttpBody(content_type="application/json", data=codec.encode(completion)))
+            await context.write(HttpBody(content_type="application/json", data=body))
             return
         async with await snapshot.chat.open(message, call) as stream:
-            await _send_events(stream, call, context, server.keep_alive)
+            await _send_events(stream, call, context, self._runtime)
 
     async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the OpenAPI description."""
@@ -57,27 +57,30 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         return self._docs
 
 
-async def _send_events(stream: ChatStream, call: Call, context: Context, keep_alive_s: float) -> None:
+async def _send_events(stream: ChatStream, call: Call, context: Context, runtime: Runtime) -> None:
     """Write a stream's events; what fails after the first is written as an error event, and nothing after it."""
-    lines = _EventWriter(context, keep_alive_s)
+    lines = _EventWriter(context, runtime.snapshot.config.server.keep_alive)
     try:
         async for chunks in stream:
+            events = _events(chunks)
             if not lines.begun:
                 await context.send_initial_metadata((*answer_headers(call), ("cache-control", "no-cache")))
-            await lines.write(_events(chunks))
+            await lines.write(events)
         await lines.write(_DONE)
     except GatewayError as error:
         if not lines.begun:
             raise
-        call.facts.update(status=200, outcome=error.wire_code)
-        await lines.write(error_event(error, call.generation_id))
+        await lines.fail(error, call)
+    except asyncio.CancelledError:
+        if not (lines.begun and runtime.overdue):
+            raise
+        running_task().uncancel()
+        await lines.fail(cut_short(), call)
     except Exception:
         if not lines.begun:
             raise
         log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})
-        call.facts.update(status=200, outcome="internal_error")
-        fault = GatewayError("internal_error", INTERNAL_MESSAGE)
-        await lines.write(error_event(fault, call.generation_id))
+        await lines.fail(GatewayError("internal_error", INTERNAL_MESSAGE), call)
     finally:
         lines.close()
 
@@ -111,6 +114,11 @@ class _EventWriter:
                 self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
             await self._context.write(HttpBody(content_type="text/event-stream", data=data))
             self._last = self._loop.time()
+
+    async def fail(self, error: GatewayError, call: Call) -> None:
+        """End the stream with an error event."""
+        call.facts.update(status=200, outcome=error.wire_code)
+        await self.write(error_event(error, call.generation_id))
 
     def close(self) -> None:
         if self._timer is not None:

@@ -32,12 +32,12 @@ nonsense: 1
 """
 
 
-def config(provider_url: str, *models: str) -> str:
+def config(provider_url: str, *models: str, drain: str = "10s") -> str:
     """Return a configuration of two workers and one provider. JSON is YAML."""
     endpoints = [{"provider": "p", "model": "upstream"}]
     return json.dumps(
         {
-            "server": {"workers": 2, "drain": "10s"},
+            "server": {"workers": 2, "drain": drain},
             "providers": {"p": {"dialect": "openai", "base_url": f"{provider_url}/v1"}},
             "models": {model: {"endpoints": endpoints} for model in models},
             "keys": [{"name": "test", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}],
@@ -116,6 +116,51 @@ async def test_sigterm_lets_a_stream_finish_and_sends_newcomers_away(gateway_of:
     assert newcomer.status_code == 503
     assert int(newcomer.headers["retry-after"]) >= 1
     assert newcomer.json()["error"]["code"] == "overloaded"
+
+
+async def test_what_outlasts_the_drain_is_told_so(gateway_of: StartGateway) -> None:
+    async def never_end(connection: Connection, request: Request) -> None:
+        if request.json().get("stream"):
+            await connection.send(head(200, "text/event-stream") + event(_chunk({"content": "Well"}, None)))
+        await connection.hung_up()
+
+    async with serve(never_end) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m", drain="500ms"))
+        async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
+            whole = asyncio.ensure_future(client.post(CHAT, json=ask()))
+            pieces = response.aiter_text()
+            text = await anext(pieces)
+            await asyncio.to_thread(wait_until, lambda: len(provider.requests) == 2, 5)
+            gateway.process.send_signal(signal.SIGTERM)
+            text += "".join([piece async for piece in pieces])
+            refused = await whole
+        assert await asyncio.to_thread(gateway.process.wait, START_S) == 0
+    last = json.loads(text.rstrip().rpartition("data: ")[2])
+    assert (last["error"]["type"], last["error"]["code"]) == ("server_error", "overloaded")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_a_reload_also_changes_how_long_a_drain_may_take(gateway_of: StartGateway) -> None:
+    async def take_long(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", "Connection: close"))
+        await connection.send(event(_chunk({"content": "Well"}, None)))
+        await asyncio.sleep(6)  # workers are killed 5 s after their drain
+        await connection.send(event(_chunk({}, "stop")) + event("[DONE]"))
+        connection.close()
+
+    async with serve(take_long) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m", drain="100ms"))
+        (gateway.run_dir / "gateway.yaml").write_text(config(provider.url, "m", drain="20s"))
+        gateway.process.send_signal(signal.SIGHUP)
+        await asyncio.to_thread(wait_until, lambda: gateway.log.count('"reloaded"') == 2, 5)
+        async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
+            pieces = response.aiter_text()
+            text = await anext(pieces)
+            gateway.process.send_signal(signal.SIGTERM)
+            text += "".join([piece async for piece in pieces])
+        assert await asyncio.to_thread(gateway.process.wait, START_S) == 0
+    assert text.rstrip().endswith("data: [DONE]")
 
 
 async def test_a_second_signal_ends_everything_at_once(gateway_of: StartGateway) -> None:
