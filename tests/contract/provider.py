@@ -70,7 +70,7 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream of events as they are, ended by `[DONE]` or, when `cut`, by nothing. `pause_s` follows the first event."""
+    """A stream of events as they are, ended by `[DONE]` or, when `cut`, by nothing. `pause_s` is after the first."""
 
     events: Sequence[Mapping[str, Any]]
     cut: bool = False
