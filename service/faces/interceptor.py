@@ -19,7 +19,7 @@ from ulid import ULID
 from service.chat import Call
 from service.config import Key
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.status import envelope, error_headers, status_code, status_details
+from service.faces.status import clipped, envelope, error_headers, status_code, status_details
 from service.runtime import Runtime
 
 CALL: ContextVar[Call] = ContextVar("call")
@@ -36,6 +36,7 @@ _OPEN_METHODS = frozenset(
         "/gateway.v1.OpenAiService/GetDocs",
     }
 )
+_NATIVE_PREFIX = "/gateway.v1.ChatCompletionService/"
 _JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
 
 # The service answers a little before the caller's deadline, so that the caller reads a status and not a reset stream.
@@ -78,7 +79,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
         else:
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        fail = _write_error if method in _JSON_METHODS else _abort
+        if method in _JSON_METHODS:
+            fail = _write_error
+        else:
+            fail = _abort if method.startswith(_NATIVE_PREFIX) else _abort_transcoded
         behaviour = self._serve(method, cast(Behaviour, inner), fail)
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
@@ -159,8 +163,8 @@ def running_task() -> asyncio.Task[Any]:
 
 
 def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:
-    """Return the monotonic time by which to answer: by the gRPC deadline or `x-request-timeout`, in seconds."""
-    waits = [] if remaining is None or remaining > 1e8 else [remaining - min(_DEADLINE_MARGIN_S, remaining / 10)]
+    """Return the monotonic time by which to answer, a little before the gRPC deadline or `x-request-timeout` is up."""
+    waits = [] if remaining is None or remaining > 1e8 else [remaining]
     text = metadata.get("x-request-timeout")
     if text is not None:
         try:
@@ -172,7 +176,10 @@ def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now:
                 "invalid_value", "x-request-timeout is to be a positive number of seconds", param="x-request-timeout"
             )
         waits.append(seconds)
-    return now + min(waits) if waits else None
+    if not waits:
+        return None
+    soonest = min(waits)
+    return now + soonest - min(_DEADLINE_MARGIN_S, soonest / 10)
 
 
 def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
@@ -192,16 +199,19 @@ async def _write_error(context: Context, error: GatewayError, call: Call) -> Non
 
 
 async def _abort(context: Context, error: GatewayError, call: Call) -> None:
-    """Answer a typed method with a canonical status; Envoy turns `x-error-body` into the HTTP body."""
-    body = envelope(error, call.generation_id)
-    details = status_details(error, call.generation_id)
-    trailing: tuple[tuple[str, str | bytes], ...] = (
-        *answer_headers(call),
-        *error_headers(error).items(),
-        ("x-error-body-bin", body),
-        ("grpc-status-details-bin", details),
-    )
-    await context.abort(status_code(error), error.message, trailing)
+    """Answer a typed method with a canonical status."""
+    await context.abort(status_code(error), clipped(error.message), _trailing(error, call))
+
+
+async def _abort_transcoded(context: Context, error: GatewayError, call: Call) -> None:
+    """Answer a method that Envoy may have transcoded, with the HTTP body beside the status."""
+    body = ("x-error-body-bin", envelope(error, call.generation_id))
+    await context.abort(status_code(error), clipped(error.message), (*_trailing(error, call), body))
+
+
+def _trailing(error: GatewayError, call: Call) -> tuple[tuple[str, str | bytes], ...]:
+    details = ("grpc-status-details-bin", status_details(error, call.generation_id))
+    return (*answer_headers(call), *error_headers(error).items(), details)
 
 
 def _note(call: Call, error: GatewayError) -> None:

@@ -16,6 +16,10 @@ from grpc import StatusCode
 from service.errors import GatewayError
 
 DOMAIN = "gateway.v1"
+# A gRPC status travels as metadata, of which clients take 8 KiB in all: texts are cut to so many bytes.
+_MESSAGE_BYTES = 600
+_VALUE_BYTES = 150
+_MOST_DETAILS = 8
 
 
 def envelope(error: GatewayError, generation_id: str) -> bytes:
@@ -56,23 +60,32 @@ def status_details(error: GatewayError, generation_id: str) -> bytes:
     """Return the google.rpc.Status of an error, serialized: ErrorInfo, and BadRequest and RetryInfo where they apply.
 
     ErrorInfo's reason is the error's code in upper case; its metadata has `generation_id`, `param`, `http_status`, and
-    what each detail says, as `details[0].provider` and so on.
+    what each detail says, as `details[0].provider` and so on. Long texts are cut.
     """
+    message = clipped(error.message)
     metadata = {"generation_id": generation_id, "http_status": str(error.http_status), "code": error.wire_code}
     if error.param:
         metadata["param"] = error.param
-    for place, detail in enumerate(error.details):
+    for place, detail in enumerate(error.details[:_MOST_DETAILS]):
         metadata.update(_flat(f"details[{place}]", detail))
+    metadata = {name: clipped(value, _VALUE_BYTES) for name, value in metadata.items()}
     details = [_packed(ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata=metadata))]
     if error.param and error.http_status < 500:
-        violation = BadRequest.FieldViolation(field=error.param, description=error.message, reason=error.code.upper())
+        field = clipped(error.param, _VALUE_BYTES)
+        violation = BadRequest.FieldViolation(field=field, description=message, reason=error.code.upper())
         details.append(_packed(BadRequest(field_violations=[violation])))
     if error.retry_after is not None:
         delay = Duration()
         delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
         details.append(_packed(RetryInfo(retry_delay=delay)))
-    status = Status(code=status_code(error).value[0], message=error.message, details=details)
+    status = Status(code=status_code(error).value[0], message=message, details=details)
     return bytes(status.SerializeToString())
+
+
+def clipped(text: str, size: int = _MESSAGE_BYTES) -> str:
+    """Return a text, cut to so many bytes of UTF-8."""
+    data = text.encode()
+    return text if len(data) <= size else data[: size - 3].decode(errors="ignore") + "..."
 
 
 def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
