@@ -64,7 +64,8 @@ class Spares:
 
     async def take(self, order: str) -> Process:
         """Return a process that was given its order."""
-        taken = self._waiting
+        # Taken before anything is awaited: two workers may die at once.
+        taken, self._waiting = self._waiting, None
         if taken is not None:
             await self.prepare()
         if taken is None or taken.returncode is not None:
