@@ -159,11 +159,14 @@ def contract_gateway(the_provider: Provider) -> Iterator[Gateway]:
     """Run the gateway. It is to have had no internal error, and to end well."""
     folder = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
     running = start_gateway(folder, json.dumps(config(the_provider.url)))
-    yield running
-    log = running.log
-    assert running.stop() == 0
-    assert "internal error" not in log
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield running
+        assert "internal error" not in running.log
+        assert running.stop() == 0
+    finally:
+        running.process.kill()
+        running.process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
