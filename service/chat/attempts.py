@@ -38,14 +38,17 @@ Ask = Callable[[Target, Ticket, UpstreamRequest, CallTimeouts], Awaitable[T]]
 
 
 class Attempts:
-    """The attempts of one request, over all its turns. A turn begins with the target that served the one before."""
+    """The attempts of one request, over all its turns.
+
+    A turn begins with the target that served the one before, without what that one refused.
+    """
 
     def __init__(self, deps: Deps, plan: Plan, call: Call, record: Record) -> None:
         self._deps = deps
         self._targets = list(plan.targets)
         self._call = call
         self._record = record
-        self._total: float | None = None
+        self._refused: frozenset[str] = frozenset()
 
     async def complete(self, request: CreateChatCompletionRequest) -> tuple[Target, ChatCompletion]:
         """Return a whole answer, and who gave it.
@@ -67,8 +70,7 @@ class Attempts:
         targets = self._targets
         target, rest = targets[0], targets[1:]
         failed: list[Failed] = []
-        refused: frozenset[str] = frozenset()
-        repeated = False
+        refused, repeated = self._refused, False
         while True:
             try:
                 answer = await self._attempt(request, target, refused, len(rest), len(failed), ask)
@@ -76,6 +78,7 @@ class Attempts:
                 failed.append(Failed(target, masked(failure, self._deps.masker)))
             else:
                 self._targets = [target, *(t for t in targets if t is not target)]
+                self._refused = refused
                 return target, answer
             position = Position(
                 rest=rest,
@@ -168,7 +171,7 @@ class Attempts:
             raise
         ticket.first_event(time.monotonic())
         self._record.first_content()
-        return OpenTurn(stream, ticket)
+        return OpenTurn(stream, ticket, self._record.attempts[-1])
 
     def _remaining(self, target: Target) -> float:
         """Return the seconds until the caller's deadline or the provider's `total`, the sooner."""
@@ -182,9 +185,10 @@ class Attempts:
 class OpenTurn:
     """A stream whose first content is there, with its say in the endpoint's health."""
 
-    def __init__(self, stream: TurnStream, ticket: Ticket) -> None:
+    def __init__(self, stream: TurnStream, ticket: Ticket, attempt: Attempt) -> None:
         self.stream = stream
         self._ticket = ticket
+        self._attempt = attempt
         self._began = time.monotonic()
 
     def succeeded(self, completion_tokens: int) -> None:
@@ -194,11 +198,13 @@ class OpenTurn:
 
     def failed(self, failure: ProviderFailure) -> None:
         """Tell that the stream broke."""
+        self._attempt.outcome = failure.kind.value
         self._ticket.failed(failure, time.monotonic())
 
     async def aclose(self) -> None:
         """Close the provider's connection. Without a verdict the ticket is given back."""
         if not self._ticket.ended:
+            self._attempt.outcome = "cancelled"
             self._ticket.release()
         await self.stream.aclose()
 

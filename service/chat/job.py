@@ -22,7 +22,7 @@ from service.chat.deps import Deps
 from service.chat.models import check_model
 from service.chat.normalise import Normalised, normalise
 from service.chat.record import Record
-from service.chat.turns import BETWEEN_TURNS, Split, ToolLoop, TurnFilter
+from service.chat.turns import Split, ToolLoop, TurnFilter, join_turns
 from service.errors import GatewayError, ProviderFailure
 from service.limits import Grant
 from service.routing import Surroundings, Target, plan
@@ -85,8 +85,7 @@ class Job:
 
     async def complete(self) -> ChatCompletion:
         """Ask for whole answers until the last turn."""
-        texts: list[str] = []
-        reasoning: list[str] = []
+        earlier: list[Choice] = []
         while True:
             target, completion = await self._attempts.complete(self._request)
             self._record.served(target.endpoint, completion.usage if completion.HasField("usage") else None)
@@ -94,14 +93,12 @@ class Job:
                 break
             choice = completion.choices[0]
             split = self._loop.split(choice.message)
-            texts += [choice.message.content] if choice.message.content else []
-            reasoning += [choice.message.reasoning_content] if choice.message.reasoning_content else []
             if not self._loop.goes_on(split, choice.finish_reason):
                 _last_turn(choice, split, self._loop.final_reason(split, choice.finish_reason))
+                join_turns(choice, earlier)
                 break
             self._follow_up(choice.message, split)
-        if self._loop.active:
-            _join(completion.choices[0].message, texts, reasoning)
+            earlier.append(choice)
         return self._finished(target, completion)
 
     async def stream(self) -> AsyncGenerator[Chunks, None]:
@@ -110,6 +107,7 @@ class Job:
         while True:
             target, turn = await self._attempts.open(self._request)
             usage = Usage()
+            self._native_id = ""
             try:
                 async for piece in turn.stream:
                     chunks = [chunk for chunk in piece if self._passes(chunk, through, usage)]
@@ -155,7 +153,9 @@ class Job:
             self._record.step("tool", {"calls": len(split.server)}, {"arguments": arguments, "result": result})
 
     def _passes(self, chunk: ChatCompletionChunk, through: TurnFilter, usage: Usage) -> bool:
-        """Take a chunk's usage out of it; say whether anything for the client is left."""
+        """Take a chunk's usage and native id out of it; say whether anything for the client is left."""
+        if chunk.HasField("native_response_id"):
+            self._native_id = chunk.native_response_id
         if chunk.HasField("usage"):
             usage.CopyFrom(chunk.usage)
             chunk.ClearField("usage")
@@ -171,9 +171,7 @@ class Job:
             chunk.created = call.created
             chunk.model = model
             chunk.provider = provider
-            if chunk.HasField("native_response_id"):
-                self._native_id = chunk.native_response_id
-            elif self._native_id:
+            if self._native_id:
                 chunk.native_response_id = self._native_id
 
     def _last_chunk(self, target: Target) -> ChatCompletionChunk | None:
@@ -210,7 +208,8 @@ class Job:
     def _meta(self, target: Target) -> Meta | None:
         if not self._options.meta:
             return None
-        return self._record.meta(target.endpoint, self._plan.candidates(target.endpoint))
+        candidates = self._plan.candidates(target.endpoint)
+        return self._record.meta(target.endpoint, candidates, streamed=self._request.stream)
 
 
 def _labels(request: CreateChatCompletionRequest) -> dict[str, object]:
@@ -230,11 +229,3 @@ def _last_turn(choice: Choice, split: Split, finish_reason: str) -> None:
     del choice.message.tool_calls[:]
     choice.message.tool_calls.extend(split.client)
     choice.finish_reason = finish_reason
-
-
-def _join(message: AssistantMessage, texts: Sequence[str], reasoning: Sequence[str]) -> None:
-    """Let the message say what all turns said."""
-    if texts:
-        message.content = BETWEEN_TURNS.join(texts)
-    if reasoning:
-        message.reasoning_content = BETWEEN_TURNS.join(reasoning)

@@ -93,8 +93,11 @@ class Record:
             self.usage.cost.CopyFrom(cost.total(self._cost_lines))
         return self.usage
 
-    def meta(self, endpoint: Endpoint, candidates: Sequence[Candidate]) -> Meta:
-        """Return `meta`, given who served and what became of the others."""
+    def meta(self, endpoint: Endpoint, candidates: Sequence[Candidate], *, streamed: bool) -> Meta:
+        """Return `meta`, given who served and what became of the others.
+
+        A stream's speed is that after its first content; of a whole answer, all that is known is the time it took.
+        """
         total_ms = self.ms()
         meta = Meta(
             provider=endpoint.provider,
@@ -108,8 +111,9 @@ class Record:
         first = self._first_content_ms
         if first is not None:
             meta.time_to_first_token_ms = round(first, 3)
-            if self.usage.completion_tokens and total_ms > first:
-                meta.tokens_per_second = round(self.usage.completion_tokens / (total_ms - first) * 1000, 2)
+            generating_ms = total_ms - first if streamed else total_ms
+            if self.usage.completion_tokens and generating_ms > 0:
+                meta.tokens_per_second = round(self.usage.completion_tokens / generating_ms * 1000, 2)
         return meta
 
     def debug(self, *, streamed: bool) -> Debug | None:

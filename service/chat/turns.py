@@ -1,6 +1,6 @@
 """The tool loop's decisions: which calls are the gateway's, what they answer, and when to stop asking.
 
-Pure but for the clock, which is given. `chat.completions` does the asking, whole or streamed.
+Pure but for the clock, which is given. `chat.job` does the asking, whole or streamed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,15 @@ from datetime import datetime
 
 import orjson
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import AssistantMessage, ChatCompletionChunk, Delta, ToolCallDelta, Usage
+from gateway.v1.chat_response_pb2 import (
+    AssistantMessage,
+    ChatCompletionChunk,
+    Choice,
+    Delta,
+    Logprobs,
+    ToolCallDelta,
+    Usage,
+)
 from gateway.v1.content_pb2 import ROLE_TOOL, ChatMessage, ToolCall
 from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_AUTO, TOOL_CHOICE_MODE_NONE
 
@@ -114,6 +122,27 @@ class ToolLoop:
             return orjson.dumps({"error": "The limit of tool calls for this request is reached."}).decode()
         self._executed[tool.usage_field] = self._executed.get(tool.usage_field, 0) + 1
         return tool.execute(call.function.arguments, settings, self._now())
+
+
+def join_turns(last: Choice, earlier: Sequence[Choice]) -> None:
+    """Let the last turn's choice say what all turns said, as their streams would have."""
+    if not earlier:
+        return
+    said, logprobs = AssistantMessage(), Logprobs()
+    for turn in (*earlier, last):
+        said.images.extend(turn.message.images)
+        said.audios.extend(turn.message.audios)
+        said.annotations.extend(turn.message.annotations)
+        logprobs.MergeFrom(turn.logprobs)
+    for name, separator in (("content", BETWEEN_TURNS), ("reasoning_content", BETWEEN_TURNS), ("refusal", "")):
+        texts = [text for turn in (*earlier, last) if (text := getattr(turn.message, name))]
+        if texts:
+            setattr(said, name, separator.join(texts))
+    for field, _ in said.ListFields():
+        last.message.ClearField(field.name)  # type: ignore[arg-type]  # the stubs list literals, the descriptor strings
+    last.message.MergeFrom(said)
+    if logprobs.ListFields():
+        last.logprobs.CopyFrom(logprobs)
 
 
 class TurnFilter:

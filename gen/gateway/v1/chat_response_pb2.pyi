@@ -1285,7 +1285,7 @@ class Meta(message.Message):
     total_ms: builtins.float
     """Milliseconds in all."""
     tokens_per_second: builtins.float
-    """Completion tokens a second after the first content."""
+    """Completion tokens a second; of a stream, after its first content."""
     @builtins.property
     def dropped_parameters(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """Parameters that the provider does not have, which were not sent."""

@@ -1,0 +1,182 @@
+"""One request through routing, attempts and tool loop, to a provider on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_response_pb2 import ChatCompletion, ChatCompletionChunk
+from gateway.v1.content_pb2 import ROLE_USER, ChatMessage
+from gateway.v1.tools_pb2 import DatetimeTool, Tool
+
+from service.chat import Call, ChatCompletions, Deps
+from service.config import Config, Key
+from service.errors import GatewayError
+from service.limits import Limiter
+from service.providers import DIALECTS
+from service.routing import HealthBoard
+from service.telemetry import Masker
+from service.tools import REGISTRY
+from service.upstream import Upstream
+from tests.fakes.wire import Answer, Connection, Request, event, head, serve, whole
+
+CLOCK = {"index": 0, "id": "c1", "type": "function", "function": {"name": "gateway_datetime", "arguments": "{}"}}
+USAGE = {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25}
+KEY = Key(name="k", sha256="0" * 64)
+
+
+@asynccontextmanager
+async def chat_with(answer: Answer) -> AsyncIterator[ChatCompletions]:
+    """Give the use case with one model, `m`, of one provider of the openai dialect."""
+    async with serve(answer) as server:
+        config = Config.model_validate(
+            {
+                "providers": {"p": {"dialect": "openai", "base_url": server.url}},
+                "models": {"m": {"endpoints": [{"provider": "p", "model": "up"}]}},
+            }
+        )
+        upstream, limiter = Upstream(config.providers, {}), Limiter(config, 0, None)
+        board, masker, draw = HealthBoard(config), Masker(config), random.Random(1)
+        try:
+            yield ChatCompletions(Deps(config, DIALECTS, upstream, board, limiter, REGISTRY, masker, draw))
+        finally:
+            await upstream.close()
+            await limiter.close()
+
+
+def call() -> Call:
+    return Call("chatcmpl-1", KEY, time.monotonic(), 1)
+
+
+def asks(**fields: Any) -> CreateChatCompletionRequest:
+    return CreateChatCompletionRequest(model="m", messages=[ChatMessage(role=ROLE_USER, text="Hi")], **fields)
+
+
+async def streamed(chat: ChatCompletions, request: CreateChatCompletionRequest) -> Sequence[ChatCompletionChunk]:
+    async with await chat.open(request, call()) as stream:
+        return [chunk async for chunks in stream for chunk in chunks]
+
+
+async def send_turn(connection: Connection, request: Request, message: Mapping[str, Any], **more: Any) -> None:
+    """Answer with a message, whole or streamed as was asked; `more` is `id`, and what stands beside the message."""
+    body = request.json()
+    native = more.pop("id", "native")
+    choice = {"index": 0, "finish_reason": "tool_calls" if "tool_calls" in message else "stop", **more}
+    said = {"role": "assistant", **message}
+    if not body.get("stream"):
+        answer = {"id": native, "created": 1, "model": "up", "choices": [{**choice, "message": said}], "usage": USAGE}
+        await connection.send(whole(200, answer))
+        return
+    chunk = {"id": native, "created": 1, "model": "up", "choices": [{**choice, "delta": said}], "usage": USAGE}
+    await connection.send(head(200, "text/event-stream", "Connection: close") + event(chunk) + event("[DONE]"))
+    connection.close()
+
+
+async def test_a_parameter_that_was_refused_is_not_sent_in_later_turns() -> None:
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(connection: Connection, request: Request) -> None:
+        bodies.append(request.json())
+        if "temperature" in bodies[-1]:
+            error = {"message": "Unsupported parameter: 'temperature'.", "type": "invalid_request_error"}
+            refusal = {"error": {**error, "code": "unsupported_parameter", "param": "temperature"}}
+            await connection.send(whole(400, refusal))
+        elif bodies[-1]["messages"][-1]["role"] == "tool":
+            await send_turn(connection, request, {"content": "noon"})
+        else:
+            await send_turn(connection, request, {"content": None, "tool_calls": [CLOCK]})
+
+    tools = [Tool(gateway_datetime=DatetimeTool())]
+    async with chat_with(answer) as chat:
+        completion = await chat.complete(asks(tools=tools, temperature=0.5, meta=True), call())
+    assert [attempt.outcome for attempt in completion.meta.attempts] == ["unsupported_parameter", "ok", "ok"]
+    assert completion.meta.dropped_parameters == ["temperature"]
+
+
+async def two_turns(connection: Connection, request: Request) -> None:
+    """A turn that calls the clock and one that does not, each with all that a turn may say."""
+    number = int(request.json()["messages"][-1]["role"] == "tool")
+    note = {"type": "url_citation", "url_citation": {"url": f"http://x/{number}"}}
+    token = {"token": f"t{number}", "logprob": -1.0, "bytes": None, "top_logprobs": []}
+    message: dict[str, Any] = {"content": f"said {number}", "annotations": [note]}
+    if number == 0:
+        message["tool_calls"] = [CLOCK]
+    logprobs = {"content": [token], "refusal": None}
+    await send_turn(connection, request, message, logprobs=logprobs, id=f"native-{number}")
+
+
+async def test_a_whole_answer_says_of_all_turns_what_a_stream_says() -> None:
+    tools = [Tool(gateway_datetime=DatetimeTool())]
+    async with chat_with(two_turns) as chat:
+        completion = await chat.complete(asks(tools=tools, logprobs=True), call())
+        chunks = await streamed(chat, asks(tools=tools, logprobs=True))
+    choice, deltas = completion.choices[0], [choice for chunk in chunks for choice in chunk.choices]
+    assert choice.message.content == "".join(each.delta.content for each in deltas) == "said 0\n\nsaid 1"
+    notes = [note for each in deltas for note in each.delta.annotations]
+    assert [json.loads(note)["url_citation"]["url"] for note in notes] == ["http://x/0", "http://x/1"]
+    assert list(choice.message.annotations) == notes
+    tokens = [token.token for each in deltas for token in each.logprobs.content]
+    assert [token.token for token in choice.logprobs.content] == tokens == ["t0", "t1"]
+    assert completion.native_response_id == chunks[-1].native_response_id == "native-1"
+
+
+async def test_a_silent_later_turn_gives_the_native_id_all_the_same() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        if request.json()["messages"][-1]["role"] != "tool":
+            await send_turn(connection, request, {"content": "a", "tool_calls": [CLOCK]}, id="native-0")
+            return
+        opening = {"id": "native-1", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        await connection.send(head(200, "text/event-stream", "Connection: close") + event(opening) + event(end))
+        connection.close()
+
+    async with chat_with(answer) as chat:
+        chunks = await streamed(chat, asks(tools=[Tool(gateway_datetime=DatetimeTool())]))
+    assert [chunk.native_response_id for chunk in chunks] == ["native-0", "native-1"]
+
+
+async def test_a_json_answer_to_a_streamed_call_keeps_its_function_call() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        message = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+        choice = {"index": 0, "message": message, "finish_reason": "function_call"}
+        await connection.send(whole(200, {"id": "1", "choices": [choice]}))
+
+    async with chat_with(answer) as chat:
+        chunks = await streamed(chat, asks())
+    told = chunks[0].choices[0].delta.function_call
+    assert (told.name, told.arguments) == ("f", "{}")
+
+
+async def test_the_log_says_how_a_stream_that_broke_after_its_first_content_ended() -> None:
+    async def cut(connection: Connection, request: Request) -> None:
+        said = {"id": "1", "choices": [{"index": 0, "delta": {"content": "Well"}}]}
+        await connection.send(head(200, "text/event-stream", "Connection: close") + event(said))
+        await asyncio.sleep(0.05)
+        connection.close()
+
+    async with chat_with(cut) as chat:
+        broken, left = call(), call()
+        with pytest.raises(GatewayError):
+            async with await chat.open(asks(), broken) as stream:
+                _ = [chunks async for chunks in stream]
+        async with await chat.open(asks(), left) as stream:
+            await anext(stream)
+    assert broken.facts["upstream_outcome"] == "cut_stream"
+    assert left.facts["upstream_outcome"] == "cancelled"
+
+
+async def test_the_speed_of_a_whole_answer_is_over_all_its_time() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        await asyncio.sleep(0.1)
+        await send_turn(connection, request, {"content": "noon"})
+
+    async with chat_with(answer) as chat:
+        completion: ChatCompletion = await chat.complete(asks(meta=True), call())
+    assert completion.meta.tokens_per_second <= USAGE["completion_tokens"] / 0.1
