@@ -10,7 +10,7 @@ PIP := PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip in
 PROTOS := $(sort $(wildcard protos/gateway/v1/*.proto))
 SERVICES := $(filter %_service.proto,$(PROTOS))
 
-.PHONY: help up test lint gen check-gen generate record bench clean
+.PHONY: help up test lint gen check-gen generate record bench soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ record: $(VENV)/.test-ready ## record a provider's real answers (PROVIDER, MODEL
 
 bench: $(VENV)/.test-ready ## measure load and latency
 	@$(BIN)/python -m bench
+
+soak: $(VENV)/.test-ready ## mixed traffic for SOAK_MINUTES (20): memory and files must not grow
+	@$(BIN)/python -m bench.soak
 
 clean: ## remove everything that make made, except gen/
 	@rm -rf $(VENV) .run build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
