@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
@@ -41,6 +42,7 @@ _JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
 
 # The service answers a little before the caller's deadline, so that the caller reads a status and not a reset stream.
 _DEADLINE_MARGIN_S = 0.1
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 # Envoy asks no more until a health check succeeds.
 _NO_MORE: Mapping[str, str] = MappingProxyType({"x-envoy-immediate-health-check-fail": "1"})
 _NOBODY = Key(name="", sha256="0" * 64)
@@ -167,10 +169,7 @@ def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now:
     waits = [] if remaining is None or remaining > 1e8 else [remaining]
     text = metadata.get("x-request-timeout")
     if text is not None:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = math.nan
+        seconds = float(text) if isinstance(text, str) and _SECONDS.fullmatch(text) else 0.0
         if not 0 < seconds < math.inf:
             raise GatewayError(
                 "invalid_value", "x-request-timeout is to be a positive number of seconds", param="x-request-timeout"
