@@ -19,8 +19,6 @@ from service import codec
 from tests.e2e.calling import CHAT, KEY
 from tests.e2e.running import Gateway
 
-METADATA = (("authorization", f"Bearer {KEY}"),)
-
 
 class Asked(Protocol):
     """A request that was sent, and whose answer nobody reads unless the test does."""
@@ -77,20 +75,20 @@ class Grpc:
 
 
 @asynccontextmanager
-async def http_1(gateway: Gateway, body: Mapping[str, Any]) -> AsyncIterator[Http1]:
+async def http_1(gateway: Gateway, body: Mapping[str, Any], key: str = KEY) -> AsyncIterator[Http1]:
     """Ask over HTTP/1.1."""
     reader, writer = await asyncio.open_connection(*_address(gateway), limit=1024)
-    writer.write(http_1_request(body))
+    writer.write(http_1_request(body, key))
     try:
         yield Http1(reader, writer)
     finally:
         writer.close()
 
 
-def http_1_request(body: Mapping[str, Any]) -> bytes:
+def http_1_request(body: Mapping[str, Any], key: str) -> bytes:
     """Return the bytes of a request."""
     data = json.dumps(body).encode()
-    lines = (f"POST {CHAT} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {KEY}", "Content-Type: application/json")
+    lines = (f"POST {CHAT} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {key}", "Content-Type: application/json")
     return "\r\n".join((*lines, f"Content-Length: {len(data)}", "", "")).encode() + data
 
 
@@ -101,7 +99,7 @@ async def http_2(gateway: Gateway, body: Mapping[str, Any]) -> AsyncIterator[Htt
     connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
     connection.initiate_connection()
     pseudo = ((":method", "POST"), (":path", CHAT), (":scheme", "http"), (":authority", "gateway"))
-    connection.send_headers(1, (*pseudo, *METADATA, ("content-type", "application/json")))
+    connection.send_headers(1, (*pseudo, ("authorization", f"Bearer {KEY}"), ("content-type", "application/json")))
     connection.send_data(1, json.dumps(body).encode(), end_stream=True)
     asked = Http2(writer, connection)
     await asked.flush()
@@ -112,13 +110,15 @@ async def http_2(gateway: Gateway, body: Mapping[str, Any]) -> AsyncIterator[Htt
 
 
 @asynccontextmanager
-async def grpc_call(gateway: Gateway, body: Mapping[str, Any], timeout_s: float | None = None) -> AsyncIterator[Grpc]:
+async def grpc_call(
+    gateway: Gateway, body: Mapping[str, Any], timeout_s: float | None = None, key: str = KEY
+) -> AsyncIterator[Grpc]:
     """Ask over gRPC, with a deadline if one is given."""
     request = codec.decode_request(CreateChatCompletionRequest, json.dumps(body).encode(), max_depth=16)
     async with grpc.aio.insecure_channel("{}:{}".format(*_address(gateway))) as channel:
         stub = ChatCompletionServiceStub(channel)
         ask = stub.StreamChatCompletion if body.get("stream") else stub.CreateChatCompletion
-        call = ask(request, metadata=METADATA, timeout=timeout_s)
+        call = ask(request, metadata=(("authorization", f"Bearer {key}"),), timeout=timeout_s)
         # A call begins when somebody waits for it.
         waiting = asyncio.ensure_future(call.initial_metadata())
         try:
