@@ -117,6 +117,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             except grpc.aio.AbortError:
                 raise
+            except grpc.aio.InternalError as error:
+                # A write failed: the caller has left, and gRPC has not cancelled the task yet.
+                outcome = "cancelled"
+                call.facts["status"] = 499
+                raise asyncio.CancelledError from error
             except Exception:
                 outcome = "internal_error"
                 log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import grpc
 from gateway.v1 import openai_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
@@ -76,6 +77,8 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, runtime
             raise
         running_task().uncancel()
         await lines.fail(cut_short(), call)
+    except grpc.aio.InternalError:
+        raise  # nobody reads any more
     except Exception:
         if not lines.begun:
             raise

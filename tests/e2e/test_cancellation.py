@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from service import edge
 from tests.e2e.calling import ask, client_of, configuration, question, until
+from tests.e2e.conftest import StartGateway
 from tests.e2e.hanging_up import Asked, grpc_call, http_1, http_2
 from tests.e2e.running import Gateway, start_gateway
 from tests.e2e.seen import Seen, look
@@ -214,3 +215,20 @@ async def in_flight(gateway: Gateway) -> int:
     names: Sequence[str] = ("http.edge.downstream_rq_active", "cluster.service.upstream_rq_active")
     counts = [await edge.counter(gateway.run_dir / "admin.sock", name) for name in names]
     return sum(count or 0 for count in counts)
+
+
+async def test_leaving_while_the_gateway_writes_is_no_fault_of_the_gateway(gateway_of: StartGateway) -> None:
+    async def talk_on(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", "Connection: close"))
+        while True:
+            await connection.send(chat.content("word " * 200))
+
+    async with serve(talk_on) as provider:
+        gateway = await asyncio.to_thread(gateway_of, configuration({"p": {"base_url": provider.url}}, {"m": ["p"]}))
+        for _ in range(10):
+            async with http_1(gateway, question("m", stream=True)) as asked:
+                await asked.reader.read(1)
+                await asked.hang_up()
+        await until(lambda: not open_connections(provider))
+        assert await asyncio.to_thread(gateway.stop) == 0
+    assert [line for line in gateway.log.splitlines() if '"level":"error"' in line] == []
