@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -209,6 +210,10 @@ class Server(_Part):
             return None
         if not re.match(r"rediss?://[^/]|unix://", value.get_secret_value()):
             raise ValueError("a redis://, rediss:// or unix:// URL is required")
+        try:
+            _ = urlsplit(value.get_secret_value()).port
+        except ValueError:
+            raise ValueError("no such port; in a password, reserved characters are percent-encoded") from None
         return value
 
     @field_validator("grpc")

@@ -146,8 +146,10 @@ class _Worker:
 
 async def _close_later(old: Snapshot) -> None:
     """Close a replaced snapshot's connections once no call can still use them."""
-    await asyncio.sleep(max(p.timeouts.total for p in old.config.providers.values()))
-    await old.upstream.close()
+    try:
+        await asyncio.sleep(max((p.timeouts.total for p in old.config.providers.values()), default=0.0))
+    finally:
+        await old.upstream.close()
 
 
 def _server(runtime: Runtime, config: Config) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:

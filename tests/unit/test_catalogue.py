@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from service.catalogue import ConfigError, load
 from service.config import Breaker, Config, Endpoint, Key, Modalities, Model, Prices, Provider, Server, Timeouts
@@ -328,3 +328,11 @@ def test_every_setting_is_documented(section: type[BaseModel]) -> None:
         for name in names
         if f"`{prefix}{name}`" not in page and f"{{{name}:" not in page and f", {name}:" not in page
     ] == []
+
+
+@pytest.mark.parametrize("url", ["redis://host:here/0", "redis://:pass/word@host:6379/0"])
+def test_a_redis_url_that_is_none_is_a_mistake_that_tells_no_password(url: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Server.model_validate({"redis": url})
+    assert "percent-encoded" in str(caught.value)
+    assert "pass" not in str(caught.value).replace("a password", "")
