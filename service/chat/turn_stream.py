@@ -20,6 +20,8 @@ Received = Callable[[bytes], bytes]
 
 # Usage, or the end of the body, so that the connection can be used again.
 _AFTER_FINISH_S = 2.0
+# A provider that sends faster than events can be read must not keep the other calls waiting.
+_EVENTS_AT_ONCE = 32
 _EVENT_STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
 
 
@@ -89,20 +91,21 @@ async def _events(response: Response, dialect: Dialect, received: Received) -> A
     begun = False
     try:
         async with aclosing(response.events()) as pieces:
-            while (events := await _next(pieces, decoder.finished)) is not None:
-                chunks: list[ChatCompletionChunk] = []
-                try:
-                    for event in events:
-                        data = received(event.data)
-                        chunks += decoder.decode(event if data is event.data else event._replace(data=data))
-                except ProviderFailure:
-                    # What came with the failure goes out first, unless nothing did yet: then another can be asked.
-                    if chunks and (begun or decoder.finished):
+            while (piece := await _next(pieces, decoder.finished)) is not None:
+                for start in range(0, len(piece), _EVENTS_AT_ONCE):
+                    chunks: list[ChatCompletionChunk] = []
+                    try:
+                        for event in piece[start : start + _EVENTS_AT_ONCE]:
+                            data = received(event.data)
+                            chunks += decoder.decode(event if data is event.data else event._replace(data=data))
+                    except ProviderFailure:
+                        # What came with the failure goes out first, unless nothing did yet: then another can be asked.
+                        if chunks and (begun or decoder.finished):
+                            yield chunks
+                        raise
+                    if chunks:
+                        begun = True
                         yield chunks
-                    raise
-                if chunks:
-                    begun = True
-                    yield chunks
     except ProviderFailure:
         # After its terminal event a stream has ended well, whatever its connection does then.
         if not decoder.finished:

@@ -180,3 +180,17 @@ async def test_the_speed_of_a_whole_answer_is_over_all_its_time() -> None:
     async with chat_with(answer) as chat:
         completion: ChatCompletion = await chat.complete(asks(meta=True), call())
     assert completion.meta.tokens_per_second <= USAGE["completion_tokens"] / 0.1
+
+
+async def test_what_arrives_at_once_is_handed_on_in_parts_so_that_other_calls_have_their_turn() -> None:
+    async def pour(connection: Connection, request: Request) -> None:
+        words = [{"id": "1", "choices": [{"index": 0, "delta": {"content": f"{place} "}}]} for place in range(500)]
+        end = {"id": "1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        await connection.send(head(200, "text/event-stream", "Connection: close") + b"".join(map(event, [*words, end])))
+        connection.close()
+
+    async with chat_with(pour) as chat, await chat.open(asks(), call()) as stream:
+        pieces = [chunks async for chunks in stream]
+    assert max(map(len, pieces)) <= 32
+    text = "".join(choice.delta.content for chunks in pieces for chunk in chunks for choice in chunk.choices)
+    assert text == "".join(f"{place} " for place in range(500))
