@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.calling import Answer, ask, assert_ended_once, client_of, configuration, question
+from tests.e2e.calling import Answer, ask, assert_ended_once, client_of, configuration, question, until
 from tests.e2e.conftest import StartGateway
 from tests.e2e.running import Gateway
 from tests.fakes import chat
-from tests.fakes.wire import Connection, Request, Server, head, serve, whole
+from tests.fakes.wire import Connection, Request, Server, chunk, head, serve, whole
 
 REQUESTS = int(os.environ.get("RESILIENCE_REQUESTS", "300"))
 """The whole of what the gateway is judged by are 5,000."""
@@ -169,6 +169,29 @@ async def test_a_killed_worker_loses_only_what_it_had_taken(gateway_of: StartGat
     # it was working at. That is a moment of a request's time.
     assert unasked <= 3
     assert len(lost) <= CLIENTS
+
+
+async def test_streams_of_a_killed_worker_do_not_look_whole(gateway_of: StartGateway) -> None:
+    async def speak_slowly(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True) + chunk(chat.opening()))
+        for _ in range(30):
+            await connection.send(chunk(chat.content("word ")))
+            await asyncio.sleep(0.05)
+        await connection.send(chunk(chat.terminal()) + chunk(b""))
+
+    async with serve(speak_slowly) as provider:
+        config = configuration({"p": {"base_url": provider.url}}, {"m": ["p"]}, {"workers": 2})
+        gateway = await asyncio.to_thread(gateway_of, config)
+        async with client_of(gateway) as client:
+            asking = [asyncio.ensure_future(ask(client, question("m", stream=True))) for _ in range(20)]
+            await until(lambda: len(provider.requests) == 20)
+            await asyncio.sleep(0.5)
+            os.kill(next(iter(gateway.workers.values())), signal.SIGKILL)
+            answers = await asyncio.gather(*asking, return_exceptions=True)
+    whole_ones = [answer for answer in answers if isinstance(answer, Answer)]
+    assert 5 <= len(whole_ones) <= 15
+    assert all(answer.done for answer in whole_ones)
+    assert {type(answer) for answer in answers if not isinstance(answer, Answer)} == {httpx.RemoteProtocolError}
 
 
 async def test_sigterm_under_load_finishes_what_was_taken_and_sends_the_rest_away(gateway_of: StartGateway) -> None:

@@ -476,10 +476,10 @@ def settings_of(url: str, **more: Any) -> Mapping[str, Any]:
         "timeouts": {
             "connect": "500ms",
             "first_event": "250ms",
-            "first_event_last": "400ms",
+            "first_event_last": "500ms",
             "idle": "300ms",
             "response": "250ms",
-            "total": "700ms",
+            "total": "1s",
         },
         **more,
     }

@@ -74,7 +74,8 @@ async def place(short_dir: Callable[[], Path]) -> AsyncIterator[Place]:
         client = await stack.enter_async_context(client_of(gateway))
         yield Place(client)
         assert await asyncio.to_thread(gateway.stop) == 0
-        assert [line for line in gateway.log.splitlines() if "internal error" in line] == []
+        noise = ('"level":"error"', '"logger":', "Traceback")
+        assert [line for line in gateway.log.splitlines() if any(mark in line for mark in noise)] == []
 
 
 async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -141,6 +142,7 @@ def assert_told(answer: Answer, expected: Told, provider: str) -> None:
     assert provider in error["message"]
     assert error["type"] == ("rate_limit_error" if answer.status == 429 else "upstream_error")
     assert error["generation_id"] == answer.headers["x-generation-id"]
+    assert ("retry-after" in answer.headers) == (answer.status == 429)
 
 
 def assert_broken(answer: Answer, expected: Broken, provider: str) -> None:
