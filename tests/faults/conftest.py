@@ -1,5 +1,5 @@
 """What the fault matrix shares with the end-to-end tests."""
 
-from tests.e2e.conftest import short_dir
+from tests.e2e.conftest import gateway_of, short_dir
 
-__all__ = ["short_dir"]
+__all__ = ["gateway_of", "short_dir"]

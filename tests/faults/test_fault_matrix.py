@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,15 @@ import pytest_asyncio
 import trustme
 
 from tests.e2e.calling import Answer, ask, assert_ended_once, client_of, configuration, question
+from tests.e2e.conftest import StartGateway
 from tests.e2e.running import start_gateway
 from tests.fakes import chat
-from tests.fakes.wire import Connection, Request, refusing_port, serve
-from tests.faults.misbehaviour import CONNECTION, FAULTS, Broken, Fault, Good, Told, settings_of
+from tests.fakes.wire import Connection, Request, refusing_port, serve, whole
+from tests.faults.misbehaviour import CONNECTION, FAULTS, LATE, Broken, Fault, Good, Told, settings_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+Converse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 MODES: Mapping[str, bool] = {"unary": False, "streamed": True}
 MISBEHAVE = "Misbehave"
 BEHAVE = "Behave"
@@ -158,3 +160,53 @@ def assert_broken(answer: Answer, expected: Broken, provider: str) -> None:
 def outcomes_of(answer: Answer) -> list[str]:
     said = answer.body or next(chunk for chunk in answer.chunks if "meta" in chunk)
     return [attempt["outcome"] for attempt in said["meta"]["attempts"]]
+
+
+LARGE = "x" * (12 * 1024 * 1024)
+"""More than sockets hold, so that it matters whether a provider reads it."""
+
+
+async def read_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await writer.wait_closed()
+
+
+async def refuse_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer when the head has come, and linger a little, as proxies do with bodies that are too large for them."""
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(whole(413, {"error": {"message": "too large", "type": "invalid_request_error"}}))
+    await asyncio.sleep(0.2)
+    writer.close()
+
+
+async def close_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+
+UNREAD: Mapping[str, tuple[Converse, Told]] = {
+    "read_nothing": (read_nothing, LATE),
+    "refuse_early": (refuse_early, Told(413, "upstream_rejected", "rejected")),
+    "close_early": (close_early, CONNECTION),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_large_request_that_is_not_read(gateway_of: StartGateway, mode: str) -> None:
+    async with AsyncExitStack() as stack:
+        listeners = {
+            name: await stack.enter_async_context(await asyncio.start_server(converse, "127.0.0.1", 0))
+            for name, (converse, _) in UNREAD.items()
+        }
+        providers = {
+            name: settings_of(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}")
+            for name, listener in listeners.items()
+        }
+        config = configuration(providers, {name: [name] for name in UNREAD})
+        gateway = await asyncio.to_thread(gateway_of, config)
+        async with client_of(gateway) as client:
+            for name, (_, expected) in UNREAD.items():
+                answer = await ask(client, question(name, LARGE, stream=MODES[mode]))
+                assert answer.error is not None
+                detail = answer.error["details"][-1]
+                assert Told(answer.status, answer.error["code"], detail["outcome"]) == expected, name
+                assert detail["provider"] == name
