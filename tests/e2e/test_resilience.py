@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.e2e.calling import Answer, ask, assert_ended_once, client_of, configuration, question, until
 from tests.e2e.conftest import StartGateway
@@ -112,6 +113,22 @@ async def test_a_provider_that_is_down_is_left_alone_and_taken_back(gateway_of: 
             assert back_after < REST_S + 0.5
             served = Counter([(await ask(client, question("m"))).headers["x-gateway-provider"] for _ in range(40)])
             assert min(served["moody"], served["healthy"]) > 5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["unary", "streamed"])
+async def test_a_short_deadline_leaves_the_next_provider_its_share(gateway_of: StartGateway, stream: bool) -> None:
+    async def stall(connection: Connection, request: Request) -> None:
+        await connection.hung_up()
+
+    async with serve(stall) as stalling, serve(chat.answer) as healthy:
+        providers = {"stalling": {"base_url": stalling.url}, "healthy": {"base_url": healthy.url}}
+        gateway = await asyncio.to_thread(gateway_of, configuration(providers, {"m": list(providers)}))
+        async with client_of(gateway) as client:
+            body = question("m", stream=stream, provider={"order": ["stalling", "healthy"]})
+            answer = await ask(client, body, **{"x-request-timeout": "1"})
+    assert (answer.status, answer.text) == (200, chat.TEXT)
+    assert answer.headers["x-gateway-attempts"] == "2"
+    assert len(stalling.requests) == 1
 
 
 async def health_of(client: httpx.AsyncClient, provider: str) -> Mapping[str, Any]:
