@@ -13,7 +13,7 @@ from service.config import Config
 from service.keys import Keyring
 from service.limits import Limiter
 from service.routing import HealthBoard
-from service.telemetry import Masker
+from service.telemetry import AccessLog, Masker
 from service.upstream import Upstream
 
 # A draining worker ends when nobody has called it for so long, or after so many times.
@@ -44,6 +44,7 @@ class Runtime:
         self.snapshot = snapshot
         self.health = health
         self.limiter = limiter
+        self.access_log = AccessLog()
         self.draining = False
         self.overdue = False
         self._running: set[asyncio.Task[Any]] = set()

@@ -96,6 +96,7 @@ async def serve(settings: WorkerSettings) -> None:
     await server.stop(grace=1.0)
     await runtime.snapshot.upstream.close()
     await limiter.close()
+    runtime.access_log.flush()
 
 
 class _Worker:

@@ -5,6 +5,8 @@ A record's own fields stand in `extra={"facts": {...}}`. Prompts and answers nev
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -28,6 +30,9 @@ LEVELS: Mapping[str, int] = MappingProxyType(
 
 _OWN_LOGGER = "gateway"
 _STDERR = 2
+_WHOLE_WRITE = 4096
+"""A pipe takes so much at once, so that the lines of several processes do not mix (PIPE_BUF)."""
+_GATHER_S = 0.01
 _MIN_SECRET = 6
 """Shorter keys are not masked: their letters stand in half of all texts."""
 _MIN_UNMISTAKABLE = 16
@@ -114,7 +119,7 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "facts", {}))
         if record.exc_info and record.exc_info[1]:
             line["exception"] = _origin(record.exc_info[1])
-        return mask_patterns(orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+        return _as_text(line)
 
 
 def _origin(error: BaseException) -> list[str]:
@@ -142,6 +147,40 @@ class StderrHandler(logging.Handler):
             os.write(_STDERR, self.format(record).encode() + b"\n")
         except (OSError, TypeError, ValueError):
             self.handleError(record)
+
+
+class AccessLog:
+    """One line for each call, in the form of the other lines. Lines wait a moment for others, to be written as one."""
+
+    def __init__(self) -> None:
+        """The level of the `gateway` logger holds here too."""
+        self._enabled = logging.getLogger(_OWN_LOGGER).isEnabledFor(logging.INFO)
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def add(self, facts: Mapping[str, object]) -> None:
+        """Log a call that has ended. A call that cannot be logged is no reason to fail."""
+        if not self._enabled:
+            return
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = _as_text({"time": now, "level": "info", "message": "call", **facts}).encode() + b"\n"
+        if self._size + len(line) > _WHOLE_WRITE:
+            self.flush()
+        if not self._lines:
+            asyncio.get_running_loop().call_later(_GATHER_S, self.flush)
+        self._lines.append(line)
+        self._size += len(line)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._lines, self._size = self._lines, [], 0
+        if lines:
+            with contextlib.suppress(OSError):
+                os.write(_STDERR, b"".join(lines))
+
+
+def _as_text(record: Mapping[str, object]) -> str:
+    return mask_patterns(orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 def configure(environ: Mapping[str, str]) -> None:

@@ -131,7 +131,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             finally:
                 runtime.leave(task)
                 if not is_open:
-                    _access_log(method, call, outcome)
+                    runtime.access_log.add(_facts(method, call, outcome))
 
         return serve
 
@@ -224,8 +224,9 @@ def _note(call: Call, error: GatewayError) -> None:
         call.facts["param"] = error.param
 
 
-def _access_log(method: str, call: Call, outcome: str) -> None:
-    facts = {
+def _facts(method: str, call: Call, outcome: str) -> Mapping[str, object]:
+    """Return what the access log says of a call."""
+    return {
         "method": method.rpartition("/")[2],
         "generation_id": call.generation_id,
         "key": call.key.name,
@@ -234,4 +235,3 @@ def _access_log(method: str, call: Call, outcome: str) -> None:
         "outcome": outcome,
         **call.facts,
     }
-    log.info("call", extra={"facts": facts})
