@@ -105,18 +105,22 @@ class _EventWriter:
         self._context = context
         self._keep_alive_s = keep_alive_s
         self._loop = asyncio.get_running_loop()
-        self._lock = asyncio.Lock()
+        self._writing = False
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._comment: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
-        async with self._lock:
-            if not self.begun:
-                self.begun = True
-                self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
-            await self._context.write(HttpBody(content_type="text/event-stream", data=data))
-            self._last = self._loop.time()
+        # gRPC takes one message of a call at a time.
+        if self._comment is not None:
+            await asyncio.wait((self._comment,))
+        if not self.begun:
+            self.begun = True
+            self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
+        self._writing = True
+        await self._context.write(HttpBody(content_type="text/event-stream", data=data))
+        self._writing = False
+        self._last = self._loop.time()
 
     async def fail(self, error: GatewayError, call: Call) -> None:
         """End the stream with an error event."""
@@ -131,12 +135,14 @@ class _EventWriter:
 
     def _tick(self) -> None:
         idle = self._loop.time() - self._last
-        if idle >= self._keep_alive_s and not self._lock.locked():
+        if idle >= self._keep_alive_s and not self._writing and self._comment is None:
             self._comment = self._loop.create_task(self._write_comment())
             idle = 0.0
         self._timer = self._loop.call_later(max(self._keep_alive_s - idle, 0.01), self._tick)
 
     async def _write_comment(self) -> None:
-        async with self._lock:
+        try:
             await self._context.write(_COMMENT)
             self._last = self._loop.time()
+        finally:
+            self._comment = None

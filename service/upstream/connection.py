@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a status line and headers, those of informational answers with them."""
-_MAX_UNREAD_BYTES = 256 * 1024
+_MAX_UNREAD_BYTES = 64 * 1024
 """A provider whose answer waits unread in this size is no longer read from."""
 _PIECE_BYTES = 256 * 1024
 """A larger body is written piece by piece, so that it does not hold up the event loop, least of all with TLS."""

@@ -187,7 +187,9 @@ def _stream_options(given: Mapping[str, Any], provider: Provider, left_out: Set[
 
 
 def _url(provider: Provider, endpoint: Endpoint) -> str:
-    base = provider.base_url.replace("{model}", quote(endpoint.model, safe="")).rstrip("/")
+    base = provider.base_url.rstrip("/")
+    if "{model}" in base:
+        base = base.replace("{model}", quote(endpoint.model, safe=""))
     query = f"?{urlencode(provider.query)}" if provider.query else ""
     return f"{base}/chat/completions{query}"
 

@@ -39,16 +39,17 @@ class _Choice:
 class OpenAiStreamDecoder:
     """Decodes one stream. See `service.providers.dialect.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_held")
+    __slots__ = ("_choices", "_held", "_unfinished")
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
         self._held: dict[str, str] = {}
+        self._unfinished = 0
 
     @property
     def finished(self) -> bool:
         """Whether every choice that was seen has its `finish_reason`."""
-        return bool(self._choices) and all(choice.finished for choice in self._choices.values())
+        return self._unfinished == 0 and bool(self._choices)
 
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """Return the chunk of an event; none for `[DONE]`, and for what only repeats that a choice has ended.
@@ -79,11 +80,13 @@ class OpenAiStreamDecoder:
         state = self._choices.get(choice.index)
         if state is None:
             state = self._choices[choice.index] = _Choice()
+            self._unfinished += 1
         raise_error(choice.extra, choice.finish_reason)
         if state.finished:
             return False
         if choice.finish_reason:
             state.finished = True
+            self._unfinished -= 1
         else:
             choice.ClearField("finish_reason")
         if choice.delta.extra:
