@@ -20,5 +20,5 @@ class Call:
     started: float
     created: int
     deadline: float | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=lambda: {"x-gateway-attempts": "0"})
     facts: dict[str, object] = field(default_factory=dict)

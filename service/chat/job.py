@@ -146,7 +146,9 @@ class Job:
             self._call.facts.update(provider=attempts[-1].provider, upstream_outcome=attempts[-1].outcome)
         if usage.total_tokens:
             self._call.facts.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-        await self._grant.release(usage.total_tokens or None)
+        # Without usage the estimate stands, unless no provider can have used any tokens.
+        may_have_used = any(attempt.outcome in ("ok", "cancelled") for attempt in attempts)
+        await self._grant.release(usage.total_tokens or (None if may_have_used else 0))
 
     def _follow_up(self, message: AssistantMessage, split: Split) -> None:
         for arguments, result in self._loop.follow_up(self._request, message, split.server):

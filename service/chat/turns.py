@@ -157,10 +157,12 @@ class TurnFilter:
         self._loop = loop
         self._said = {"content": False, "reasoning_content": False}
         self._role_sent = False
+        self._images = self._audios = 0
         self.begin_turn()
 
     def begin_turn(self) -> None:
         """Forget the last turn's calls, but not what the client was told."""
+        self._images_before, self._audios_before = self._images, self._audios
         self.finish_reason = ""
         self.choice_extra: dict[str, str] = {}
         self._accumulator = MessageAccumulator()
@@ -192,6 +194,13 @@ class TurnFilter:
             kept = [call for call in map(self._renumber, delta.tool_calls) if call is not None]
             del delta.tool_calls[:]
             delta.tool_calls.extend(kept)
+        # Images and audios are numbered over all turns, as in a whole answer.
+        for image in delta.images:
+            image.index += self._images_before
+            self._images = max(self._images, image.index + 1)
+        for audio in delta.audios:
+            audio.index += self._audios_before
+            self._audios = max(self._audios, audio.index + 1)
         if delta.content:
             delta.content = self._separated("content", delta.content)
         if delta.reasoning_content:

@@ -150,6 +150,17 @@ def test_a_later_turns_text_begins_with_a_blank_line_and_says_no_role_again() ->
     assert more.choices[0].delta.content == " More."
 
 
+def test_images_are_numbered_over_all_turns() -> None:
+    through = TurnFilter(loop())
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    first, second = chunk(images=[{**image, "index": 0}, {**image, "index": 1}]), chunk(images=[{**image, "index": 0}])
+    through.through(first)
+    through.begin_turn()
+    through.through(second)
+    numbers = [each.index for told in (first, second) for each in told.choices[0].delta.images]
+    assert numbers == [0, 1, 2]
+
+
 def test_no_blank_line_where_no_text_came_before() -> None:
     through = TurnFilter(loop())
     through.through(chunk(role="assistant", tool_calls=[piece(0, "gateway_datetime", "{}", "a")]))
