@@ -83,7 +83,9 @@ async def soak(seconds: float, rate: float | None) -> int:
         }
         models = {"good": ["good"], "rescued": ["failing", "good"], "hopeless": ["failing", "down"]}
         config = configuration({name: {"base_url": url} for name, url in urls.items()}, models, {"workers": 2})
-        gateway = await asyncio.to_thread(start_gateway, Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp")), config)
+        # A short name, as Unix sockets need it.
+        run_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="gw-", dir="/tmp"))
+        gateway = await asyncio.to_thread(start_gateway, Path(run_dir), config)
         try:
             traffic = Traffic(gateway.url)
             await stack.enter_async_context(traffic)
