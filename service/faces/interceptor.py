@@ -81,12 +81,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
         else:
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
+        deserialize = handler.request_deserializer
         if method in _JSON_METHODS:
-            fail = _write_error
+            fail, deserialize = _write_error, read_body
         else:
             fail = _abort if method.startswith(_NATIVE_PREFIX) else _abort_transcoded
         behaviour = self._serve(method, cast(Behaviour, inner), fail)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        return make(behaviour, deserialize, handler.response_serializer)
 
     def _serve(self, method: str, inner: Behaviour, fail: Callable[[Context, GatewayError, Call], Any]) -> Behaviour:
         runtime = self._runtime
@@ -149,6 +150,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         authorization = metadata.get("authorization")
         call.key = runtime.snapshot.keyring.authenticate(cast("str | None", authorization), datetime.now(UTC))
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
+
+
+def read_body(serialized: bytes) -> list[bytes]:
+    """Return the data of a serialized HttpBody, to be popped: gRPC keeps what it gets here until the call has ended."""
+    return [HttpBody.FromString(serialized).data]
 
 
 def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:

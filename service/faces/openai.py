@@ -14,6 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from service import codec
 from service.chat import Call, ChatStream
+from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.interceptor import CALL, Context, answer_headers, cut_short, log, running_task
 from service.faces.status import error_event
@@ -33,14 +34,11 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
 
     async def CreateChatCompletion(  # type: ignore[override]  # it writes to the context instead of yielding
-        self, request: HttpBody, context: Context
+        self, request: list[bytes], context: Context
     ) -> None:
-        """Answer one chat completion, whole or as events."""
+        """Answer one chat completion, whole or as events. `request` is what `read_body` returns."""
         call, snapshot = CALL.get(), self._runtime.snapshot
-        server = snapshot.config.server
-        if len(request.data) > server.max_body_bytes:
-            raise GatewayError("request_too_large", f"The body is over the limit of {server.max_body_bytes} bytes.")
-        message = codec.decode_request(CreateChatCompletionRequest, request.data, max_depth=server.max_json_depth)
+        message = _decode(request.pop(), snapshot.config.server)
         if not message.stream:
             body = codec.encode(await snapshot.chat.complete(message, call))
             await context.send_initial_metadata(answer_headers(call))
@@ -56,6 +54,12 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
     async def GetDocs(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the page that renders it."""
         return self._docs
+
+
+def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
+    if len(body) > server.max_body_bytes:
+        raise GatewayError("request_too_large", f"The body is over the limit of {server.max_body_bytes} bytes.")
+    return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 
 
 async def _send_events(stream: ChatStream, call: Call, context: Context, runtime: Runtime) -> None:
