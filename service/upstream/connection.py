@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 64 * 1024
 """Of a status line and headers, those of informational answers with them."""
 _MAX_UNREAD_BYTES = 64 * 1024
-"""A provider whose answer waits unread in this size is no longer read from."""
+"""A provider whose answer waits unread in this size is no longer read from; about so much is handed on at once."""
 _PIECE_BYTES = 256 * 1024
 """A larger body is written piece by piece, so that it does not hold up the event loop, least of all with TLS."""
 
@@ -57,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._complete = True
         self._sent = True
         self._keep_alive = True
-        self._chunks: list[bytes] = []
+        self._chunks: deque[bytes] = deque()
         self._unread = 0
         self._reading_paused = False
         self._writing_paused = False
@@ -94,7 +95,7 @@ class Connection(asyncio.Protocol):
             await self._wait()
 
     async def next(self) -> bytes:
-        """Return what has come of the body since the last time, waiting for some; nothing at its end.
+        """Return more of what has come of the body, waiting for some; nothing at its end.
 
         Raises:
             Malformed, Lost: the body broke off.
@@ -104,10 +105,15 @@ class Connection(asyncio.Protocol):
             if self._complete:
                 return b""
             await self._wait()
-        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        self._unread = 0
-        self._resume_reading()
+        data = self._chunks.popleft()
+        if self._chunks:
+            parts, size = [data], len(data)
+            while self._chunks and (size := size + len(self._chunks[0])) <= _MAX_UNREAD_BYTES:
+                parts.append(self._chunks.popleft())
+            data = b"".join(parts)
+        self._unread -= len(data)
+        if not self._chunks:
+            self._resume_reading()
         return data
 
     def abort(self) -> None:
