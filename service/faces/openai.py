@@ -20,6 +20,8 @@ from service.faces.interceptor import CALL, Context, answer_headers, cut_short, 
 from service.faces.status import error_event
 from service.runtime import Runtime
 
+_LARGE_BYTES = 1024 * 1024
+"""A body from this size on is decoded beside the event loop: one made to be slow would hold up everybody else."""
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = HttpBody(content_type="text/event-stream", data=b": keep-alive\n\n")
 
@@ -38,7 +40,11 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
     ) -> None:
         """Answer one chat completion, whole or as events. `request` is what `read_body` returns."""
         call, snapshot = CALL.get(), self._runtime.snapshot
-        message = _decode(request.pop(), snapshot.config.server)
+        server = snapshot.config.server
+        if len(request[0]) < _LARGE_BYTES:
+            message = _decode(request.pop(), server)
+        else:
+            message = await asyncio.to_thread(_decode, request.pop(), server)
         if not message.stream:
             body = codec.encode(await snapshot.chat.complete(message, call))
             await context.send_initial_metadata(answer_headers(call))
