@@ -14,7 +14,18 @@ import yaml
 
 from bench import wire
 from bench.fake_provider import FakeProvider
-from bench.processes import START_S, NotRun, Process, command_line, family, free_port, last_line, start, wait_for_port
+from bench.processes import (
+    START_S,
+    NotRun,
+    Process,
+    command_line,
+    family,
+    free_port,
+    last_line,
+    listens,
+    start,
+    wait_for_port,
+)
 from bench.target import Route, Target
 from service import edge
 
@@ -64,12 +75,16 @@ def start_gateway(fake: FakeProvider, folder: Path, workers: int) -> Target:
     }
     process = start(name, (sys.executable, "-m", "service", "--edge"), folder, environ, ROOT)
     _wait_for_health(process, port)
+    # The worker that waits to take a dead one's place starts after the others.
+    time.sleep(2.0)
     children = [pid for pid in family(process.popen.pid) if pid != process.popen.pid]
     envoy = [pid for pid in children if "--disable-hot-restart" in command_line(pid)]
-    workers_ = [pid for pid in children if " worker" in command_line(pid)]
+    all_workers = [pid for pid in children if " worker" in command_line(pid)]
+    serving = [pid for pid in all_workers if listens(pid)]
+    spare = [pid for pid in all_workers if pid not in serving]
     route = Route(f"http://127.0.0.1:{port}{_PATH}", _AUTHORIZED, "openai/")
     label = f"Chat Gateway, {workers} worker{'s' if workers > 1 else ''}"
-    return Target(label, route, route, {"service": workers_, "envoy": envoy}, (process,))
+    return Target(label, route, route, {"service": serving, "envoy": envoy, "spare worker": spare}, (process,))
 
 
 def start_floor(folder: Path) -> Target:

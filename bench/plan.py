@@ -121,7 +121,7 @@ def _measurements(target: str, folder: Path, *, quick: bool) -> Mapping[str, Mea
         found[f"{streams} streams"] = streamed(wire.STREAM_MODEL, streams)
     if target == GATEWAY:
         found |= {
-            "image, 4 at once": whole("image", 4),
+            "image, 8 at once": whole("image", 8),
             "gRPC unary, 16 at once": lambda target: measure.native(target, stream=False, calls=16, seconds=seconds),
             "gRPC 20 streams": lambda target: measure.native(target, stream=True, calls=20, seconds=seconds),
         }

@@ -143,6 +143,17 @@ def reset_peak(pids: Iterable[int]) -> None:
             Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
+def listens(pid: int) -> bool:
+    """Say whether a process listens on TCP."""
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    table = [line.split() for lines in tables for line in lines]
+    sockets = {f"socket:[{row[9]}]" for row in table if row[3] == "0A"}
+    try:
+        return any(os.readlink(fd) in sockets for fd in Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
 def command_line(pid: int) -> str:
     """Return a process's command."""
     try:
