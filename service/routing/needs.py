@@ -12,6 +12,7 @@ from gateway.v1.tools_pb2 import ToolChoiceMode
 
 from service.codec import field_names
 from service.config import Endpoint
+from service.providers.parameters import PARAMETERS, takes
 
 CHARACTERS_PER_TOKEN = 4
 _MOST_CHARACTERS_PER_TOKEN = 6
@@ -25,38 +26,6 @@ _FREE_CHOICES = (ToolChoiceMode.TOOL_CHOICE_MODE_UNSPECIFIED, ToolChoiceMode.TOO
 _OUTPUTS = MappingProxyType(
     {Modality.MODALITY_TEXT: "text", Modality.MODALITY_IMAGE: "image", Modality.MODALITY_AUDIO: "audio"}
 )
-
-PARAMETERS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        name: frozenset((name, *others))
-        for name, *others in (
-            ("temperature",),
-            ("top_p",),
-            ("top_k",),
-            ("frequency_penalty",),
-            ("presence_penalty",),
-            ("logit_bias",),
-            ("seed",),
-            ("stop",),
-            ("logprobs",),
-            ("top_logprobs",),
-            ("n",),
-            ("response_format", "structured_outputs"),
-            ("verbosity",),
-            ("prediction",),
-            ("tools",),
-            ("tool_choice",),
-            ("parallel_tool_calls",),
-            ("functions", "tools"),
-            ("function_call", "tool_choice"),
-            ("web_search_options",),
-            ("reasoning", "reasoning_effort", "thinking"),
-            ("image_config",),
-            ("audio",),
-        )
-    }
-)
-"""Request fields that an endpoint may lack, each with the names in `supported_parameters` that stand for it."""
 
 
 def _forces_tools(request: CreateChatCompletionRequest) -> bool:
@@ -129,10 +98,9 @@ def find_lack(needs: Needs, endpoint: Endpoint) -> Lack | None:
         for kind in needs.outputs:
             if kind not in modalities.output:
                 return Lack(f"{kind} output", "modalities")
-    if endpoint.supported_parameters is not None:
-        for name in needs.capabilities:
-            if PARAMETERS[name].isdisjoint(endpoint.supported_parameters):
-                return Lack(name, name)
+    for name in needs.capabilities:
+        if not takes(endpoint, name):
+            return Lack(name, name)
     if endpoint.max_output_tokens is not None and needs.max_tokens > endpoint.max_output_tokens:
         return Lack(f"more than {endpoint.max_output_tokens} output tokens", "max_completion_tokens")
     if endpoint.context_length is not None:
@@ -145,10 +113,7 @@ def find_lack(needs: Needs, endpoint: Endpoint) -> Lack | None:
 
 def missing_parameters(needs: Needs, endpoint: Endpoint) -> list[str]:
     """Return the parameters of a request that an endpoint does not take, sorted."""
-    supported = endpoint.supported_parameters
-    if supported is None:
-        return []
-    return sorted(name for name in needs.parameters if PARAMETERS[name].isdisjoint(supported))
+    return sorted(name for name in needs.parameters if not takes(endpoint, name))
 
 
 def _read_messages(request: CreateChatCompletionRequest) -> tuple[int, dict[str, str]]:

@@ -22,6 +22,7 @@ from service.providers.anthropic.reasoning import Limits, Plan, lacks_thinking, 
 from service.providers.anthropic.schema import fit
 from service.providers.anthropic.tools import forces_call, tool_fields
 from service.providers.dialect import UpstreamRequest
+from service.providers.parameters import takes
 from service.providers.report import Report
 
 DEFAULT_MAX_TOKENS = 4096
@@ -34,23 +35,22 @@ _FIRST_BEARER_VERSION = "2026-10-21"
 """From this version on keys go out as Bearer, and sampling fields are refused."""
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MIN_THINKING_TOP_P = 0.95
-_PARAMETERS: Mapping[str, Set[str]] = MappingProxyType(
+_CARRIED = frozenset(
     {
-        name: frozenset((name, *others))
-        for name, *others in (
-            ("temperature",),
-            ("top_p",),
-            ("top_k",),
-            ("stop",),
-            ("reasoning", "reasoning_effort", "thinking"),
-            ("response_format", "structured_outputs"),
-            ("parallel_tool_calls",),
-        )
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop",
+        "reasoning",
+        "response_format",
+        "parallel_tool_calls",
+        "service_tier",
+        "safety_identifier",
+        "user_id",
+        "metadata",
     }
 )
-"""Fields that an endpoint may lack, each with the names in `supported_parameters` that allow it."""
-_ALWAYS = frozenset({"service_tier", "safety_identifier", "user_id", "metadata"})
-"""Fields that say nothing of how a model answers: `supported_parameters` is not asked about them."""
+"""Fields that have a form here, each in its own place."""
 _ELSEWHERE = frozenset(
     {
         "model",
@@ -65,7 +65,7 @@ _ELSEWHERE = frozenset(
         "provider_options",
     }
 )
-"""Fields that have a rule of their own. What is in none of these three has no form here, and is dropped."""
+"""Fields that have a rule of their own. What is in neither of these has no form here, and is dropped."""
 _OURS: Mapping[str, str] = MappingProxyType(
     {
         "stop_sequences": "stop",
@@ -153,13 +153,11 @@ def _carried(
     request: CreateChatCompletionRequest, endpoint: Endpoint, lost: Set[str], report: Report
 ) -> frozenset[str]:
     """Return the given fields that go out in some form; the others are reported."""
-    supported = endpoint.supported_parameters
     carried = set()
     for name in field_names(request):
         if name in _ELSEWHERE:
             continue
-        allowed = supported is None or name in _ALWAYS or not supported.isdisjoint(_PARAMETERS.get(name, ()))
-        if allowed and name not in lost and (name in _PARAMETERS or name in _ALWAYS):
+        if name in _CARRIED and name not in lost and takes(endpoint, name):
             carried.add(name)
         else:
             report.drop(name)

@@ -26,7 +26,7 @@ from service.providers.google.answers import (
 from service.providers.google.contents import Dialogue, uses_audio_reference
 from service.providers.google.errors import decode_error, error_of
 from service.providers.google.media import audio_supported
-from service.providers.google.parameters import Report, wanted_fields, without_refused
+from service.providers.google.parameters import wanted_fields, without_refused
 from service.providers.google.reasoning import style_of
 from service.providers.google.settings import (
     MAX_CANDIDATES,
@@ -38,6 +38,7 @@ from service.providers.google.settings import (
 from service.providers.google.shapes import Json, get_count, get_objects, get_text, json_object
 from service.providers.google.signatures import put_signature
 from service.providers.google.stream import GoogleStreamDecoder
+from service.providers.report import Report
 
 __all__ = ["GoogleDialect"]
 
@@ -72,7 +73,7 @@ class GoogleDialect:
     ) -> UpstreamRequest:
         """Return the HTTP request for a normalised request."""
         report = Report()
-        wanted = wanted_fields(request, endpoint.supported_parameters, report)
+        wanted = wanted_fields(request, endpoint, report)
         dialogue = Dialogue(_versioned(provider.base_url), style_of(endpoint) == "level", report)
         body = dialogue.body(request.messages)
         body.update(tool_fields(request, wanted, report))

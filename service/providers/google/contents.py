@@ -23,8 +23,8 @@ from gateway.v1.content_pb2 import (
 
 from service.codec import AnswerError, parse
 from service.providers.google.media import IMAGE, VIDEO, Part, audio_part, file_part, media_part
-from service.providers.google.parameters import Report
 from service.providers.google.signatures import NO_SIGNATURE, signature_of
+from service.providers.report import Report
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,17 @@
-"""Which request fields the Gemini API has a form for, and the report of those that were not sent as they came."""
+"""Which request fields the Gemini API has a form for."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import AdjustedParameter
 
-from service.codec import dumps, field_names
+from service.codec import field_names
+from service.config import Endpoint
+from service.providers.parameters import takes
+from service.providers.report import Report
 
 ALWAYS = frozenset(
     {
@@ -89,34 +90,13 @@ def keys_refused(name: str) -> tuple[str, ...]:
     return _REFUSED_TOGETHER.get(name.replace("_", "").replace(" ", "").lower(), ())
 
 
-@dataclass(slots=True)
-class Report:
-    """What of a request was left out, or brought into Gemini's range."""
-
-    dropped: list[str] = field(default_factory=list)
-    adjusted: list[AdjustedParameter] = field(default_factory=list)
-
-    def drop(self, name: str) -> None:
-        """Note that a field was not sent."""
-        if name not in self.dropped:
-            self.dropped.append(name)
-
-    def adjust(self, name: str, before: Any, after: Any) -> None:
-        """Note that another value was sent than came."""
-        adjusted = AdjustedParameter(name=name, to=dumps(after).decode())
-        setattr(adjusted, "from", dumps(before).decode())
-        self.adjusted.append(adjusted)
-
-
-def wanted_fields(
-    request: CreateChatCompletionRequest, supported: frozenset[str] | None, report: Report
-) -> frozenset[str]:
+def wanted_fields(request: CreateChatCompletionRequest, endpoint: Endpoint, report: Report) -> frozenset[str]:
     """Return the names of the set fields that are to be sent; the others are reported."""
     wanted = set()
     for name in field_names(request):
         if name in ALWAYS:
             continue
-        if name in CARRIED and (supported is None or name in supported):
+        if name in CARRIED and takes(endpoint, name):
             wanted.add(name)
         else:
             report.drop(name)

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from gateway.v1.chat_request_pb2 import Reasoning, ReasoningEffort
 
 from service.config import Endpoint
-from service.providers.google.parameters import Report
+from service.providers.report import Report
 
 Style = Literal["budget", "level", "adaptive", "none"]
 

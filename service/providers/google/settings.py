@@ -20,8 +20,8 @@ from gateway.v1.tools_pb2 import FunctionTool, ToolChoiceMode
 
 from service.codec import field_names, parse
 from service.config import Endpoint
-from service.providers.google.parameters import Report
 from service.providers.google.reasoning import thinking_config
+from service.providers.report import Report
 
 MAX_CANDIDATES = 8
 _MAX_STOP_SEQUENCES = 5

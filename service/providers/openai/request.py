@@ -18,6 +18,7 @@ from service.config import Endpoint, Provider
 from service.providers.dialect import UpstreamRequest
 from service.providers.openai.messages import adapt_messages, without_cache_control
 from service.providers.openai.reasoning import reasoning_effort
+from service.providers.parameters import PARAMETERS, takes
 from service.providers.report import Report
 
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
@@ -39,34 +40,8 @@ _ALWAYS = frozenset(
 )
 """OpenAI's fields that say nothing of how a model answers: `supported_parameters` is not asked about them."""
 
-_PARAMETERS: Mapping[str, Set[str]] = MappingProxyType(
-    {
-        name: frozenset((name, *others))
-        for name, *others in (
-            ("temperature",),
-            ("top_p",),
-            ("frequency_penalty",),
-            ("presence_penalty",),
-            ("logit_bias",),
-            ("seed",),
-            ("stop",),
-            ("logprobs",),
-            ("top_logprobs",),
-            ("n",),
-            ("response_format", "structured_outputs"),
-            ("verbosity",),
-            ("prediction",),
-            ("tools",),
-            ("tool_choice",),
-            ("parallel_tool_calls",),
-            ("functions", "tools"),
-            ("function_call", "tool_choice"),
-            ("web_search_options",),
-            ("audio",),
-        )
-    }
-)
-"""OpenAI's parameters, each with the names in `supported_parameters` that allow it."""
+_OWN_RULES = frozenset({"reasoning"})
+"""Parameters that take another form at OpenAI."""
 
 _FOREIGN = frozenset({"top_k", "image_config"})
 """Fields that OpenAI does not document: sent only where `supported_parameters` lists them."""
@@ -116,14 +91,13 @@ def encode(
 
 def _is_parameter(name: str) -> bool:
     """Say whether a field is one that the loop over all fields decides about; the others have a rule of their own."""
-    return name in _PARAMETERS or name in _FOREIGN or name in _ALWAYS
+    return (name in PARAMETERS and name not in _OWN_RULES) or name in _ALWAYS
 
 
 def _is_supported(name: str, endpoint: Endpoint) -> bool:
     if name in _FOREIGN:
         return _lists(endpoint, name)
-    names = _PARAMETERS.get(name)
-    return names is None or endpoint.supported_parameters is None or not names.isdisjoint(endpoint.supported_parameters)
+    return takes(endpoint, name)
 
 
 def _lists(endpoint: Endpoint, name: str) -> bool:
