@@ -85,8 +85,9 @@ async def standstill(streams: Sequence[Connection]) -> int:
 
 
 async def test_a_client_that_reads_on_gets_the_rest(scene: Scene) -> None:
+    seen_before = len(scene.provider.connections)
     async with http_1(scene.gateway, question("m", stream=True)) as asked:
-        await until(lambda: scene.provider.connections[-1].open)
+        await until(lambda: len(scene.provider.connections) > seen_before)
         stream = scene.provider.connections[-1]
         stood_at = await standstill([stream])
         text = bytearray()

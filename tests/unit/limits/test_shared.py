@@ -155,11 +155,13 @@ async def test_a_caller_that_hangs_up_while_redis_is_asked_holds_nothing(server:
 
 async def test_many_at_once_are_counted_exactly(server: RedisServer) -> None:
     limiters = [replica(server) for _ in range(3)]
-    limited = key(requests_per_minute=100)
-    asked = [limiter.acquire(limited, REQUEST) for limiter in limiters for _ in range(60)]
+    limited = key(requests_per_minute=30)
+    # Connected first: on a busy machine so many new connections at once may take longer than a store may.
+    await asyncio.gather(*(limiter.acquire(key(concurrency=9), REQUEST) for limiter in limiters))
+    asked = [limiter.acquire(limited, REQUEST) for limiter in limiters for _ in range(20)]
     found = await asyncio.gather(*asked, return_exceptions=True)
     granted = [each for each in found if not isinstance(each, BaseException)]
-    assert 100 <= len(granted) <= 102
+    assert 30 <= len(granted) <= 31
     assert all(limiter.notes() == () for limiter in limiters)
     for limiter in limiters:
         await limiter.close()
