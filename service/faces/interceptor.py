@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,11 +15,11 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
+from ulid import ULID
 
 from service.chat import Call
 from service.config import Key
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.generation import generation_id
 from service.faces.status import clipped, envelope, error_headers, status_code, status_details
 from service.runtime import Runtime
 
@@ -61,7 +60,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._wrapped: dict[str, Handler] = {}
-        self._random = random.Random()
 
     async def intercept_service(
         self,
@@ -96,9 +94,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         is_open = method in _OPEN_METHODS
 
         async def serve(request: Any, context: Context) -> Any:
-            unix = time.time()
-            generation = generation_id(int(unix * 1000), self._random.getrandbits(80))
-            call = Call(generation, _NOBODY, time.monotonic(), int(unix))
+            call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
             task = running_task()
             runtime.enter(task)
             outcome = "ok"

@@ -23,10 +23,6 @@ from service.runtime import Runtime
 _LARGE_BYTES = 1024 * 1024
 """A body from this size on is decoded beside the event loop: one made to be slow would hold up everybody else."""
 _DONE = b"data: [DONE]\n\n"
-# With so many calls in flight in a worker, a stream just written to waits for more: what comes within that time
-# goes out as one message. A model that sends fewer than a hundred events a second is not held up by it.
-_BUSY_CALLS = 32
-_GATHER_S = 0.01
 _COMMENT = HttpBody(content_type="text/event-stream", data=b": keep-alive\n\n")
 
 
@@ -81,8 +77,6 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, runtime
             if not lines.begun:
                 await context.send_initial_metadata((*answer_headers(call), ("cache-control", "no-cache")))
             await lines.write(events)
-            if runtime.active >= _BUSY_CALLS and not _has_ended(chunks):
-                await asyncio.sleep(_GATHER_S)
         await lines.write(_DONE)
     except GatewayError as error:
         if not lines.begun:
@@ -102,10 +96,6 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, runtime
         await lines.fail(GatewayError("internal_error", INTERNAL_MESSAGE), call)
     finally:
         lines.close()
-
-
-def _has_ended(chunks: Sequence[ChatCompletionChunk]) -> bool:
-    return any(choice.finish_reason for choice in chunks[-1].choices)
 
 
 def _events(chunks: Sequence[ChatCompletionChunk]) -> bytes:
