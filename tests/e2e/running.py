@@ -58,8 +58,16 @@ class Gateway:
 
     def _children(self, word: str) -> Sequence[tuple[int, Sequence[str]]]:
         pids = map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
-        commands = [(pid, Path(f"/proc/{pid}/cmdline").read_text().split("\0")) for pid in pids]
+        commands = [(pid, _command(pid)) for pid in pids]
         return [(pid, words) for pid, words in commands if word in words]
+
+
+def _command(pid: int) -> Sequence[str]:
+    """Return the words of a process's command line; none once it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return ()
 
 
 def _ports(pid: int) -> Iterator[int]:
