@@ -42,7 +42,9 @@ def whole(
     body = wire.request(_model(route, vendor, wire.UNARY_MODEL), size, max_tokens=vendor == "anthropic")
     meter = _Meter(target)
     outcome = unary_load.run(route.url, route.headers, body, concurrency, seconds, folder)
-    if not outcome.requests or outcome.failed > outcome.requests / 100:
+    if not outcome.requests:
+        raise NotRun(f"no answer came within {seconds:g} s")
+    if outcome.failed > outcome.requests / 100:
         raise NotRun(f"{outcome.failed} of {outcome.requests} requests failed")
     return meter.measured(outcome.requests, outcome.requests / outcome.seconds, outcome.p50_ms, outcome.p99_ms)
 
@@ -54,7 +56,9 @@ def streamed(target: Target, *, model: str, streams: int, seconds: float, vendor
     load = stream_load.Load(route.url, route.headers, body.decode(), streams, seconds)
     meter = _Meter(target)
     outcome = stream_load.Outcome(**_run("bench.stream_load", asdict(load), seconds))
-    if not outcome.events or outcome.failed > max(outcome.ended, streams) / 20:
+    if not outcome.events and not outcome.failed:
+        raise NotRun(f"no event came within {seconds:g} s")
+    if outcome.failed > max(outcome.ended, streams) / 20:
         raise NotRun(f"{outcome.failed} of {outcome.ended} streams failed: {outcome.error}")
     rate = outcome.events / outcome.seconds
     return meter.measured(outcome.all_events, rate, outcome.first_p50_ms, outcome.first_p99_ms)
