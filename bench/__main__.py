@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ def main() -> int:
     """Measure, print the tables, and, after a full run, write RESULTS.md and chart.svg. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the gateway beside its peers.")
     parser.add_argument("--quick", action="store_true", help="the gateway alone, in less than two minutes")
+    # What was started is ended also when this is told to end.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     quick = parser.parse_args().quick or bool(os.environ.get("QUICK"))
     try:
         results = plan.run(_HOME, quick=quick)
