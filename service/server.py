@@ -43,6 +43,7 @@ from service.limits import Limiter
 from service.providers import DIALECTS, simulator
 from service.routing import HealthBoard
 from service.runtime import Runtime, Snapshot
+from service.sent import SentRecord
 from service.tools import REGISTRY
 from service.upstream import Upstream
 
@@ -51,6 +52,8 @@ log = logging.getLogger("gateway")
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
 # gRPC's own limit stands a little above the body's, so that the face answers for bodies just over it.
 _MESSAGE_SLACK = 1024 * 1024
+# For each request that there may be at once: so many more are remembered after their end, some seconds' worth.
+_SENT_PLACES = 16
 _FILES = (chat_service_pb2, health_service_pb2, model_service_pb2, openai_service_pb2, provider_service_pb2)
 
 
@@ -77,7 +80,9 @@ async def serve(settings: WorkerSettings) -> None:
     board = HealthBoard(config)
     worker = _Worker(settings, board, limiter)
     runtime = Runtime(worker.snapshot(config), board, limiter)
-    server, checks = _server(runtime, config)
+    folder = settings.environ.get("GATEWAY_SENT_DIR")
+    sent = SentRecord(folder, _SENT_PLACES * config.server.max_concurrency) if folder else None
+    server, checks = _server(CallInterceptor(runtime, sent), runtime, config)
     if server.add_insecure_port(settings.address) == 0:
         raise OSError(f"the address {settings.address} is taken")
     stop = asyncio.Event()
@@ -153,7 +158,9 @@ async def _close_later(old: Snapshot) -> None:
         await old.upstream.close()
 
 
-def _server(runtime: Runtime, config: Config) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+def _server(
+    interceptor: CallInterceptor, runtime: Runtime, config: Config
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     options = (
         ("grpc.max_receive_message_length", config.server.max_body_bytes + _MESSAGE_SLACK),
         ("grpc.max_send_message_length", -1),
@@ -164,7 +171,7 @@ def _server(runtime: Runtime, config: Config) -> tuple[grpc.aio.Server, health.a
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
     )
-    server = grpc.aio.server(interceptors=(CallInterceptor(runtime),), options=options)
+    server = grpc.aio.server(interceptors=(interceptor,), options=options)
     checks = health.aio.HealthServicer()
     openai_face = OpenAiFace(runtime, _asset("openapi.json"), _asset("docs.html"))
     chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), server)

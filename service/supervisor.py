@@ -6,6 +6,7 @@ import asyncio
 import functools
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -143,7 +144,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._write_snapshot()
-        self._limits_file.unlink(missing_ok=True)
+        self._forget()
         running = [asyncio.ensure_future(child.keep_running()) for child in self._children]
         try:
             if not await _sooner(self._until_ready(), self._stop.wait()):
@@ -156,7 +157,7 @@ class Supervisor:
             for child in self._children:
                 child.stop(signal.SIGKILL)
             await asyncio.gather(*running)
-            self._limits_file.unlink(missing_ok=True)
+            self._forget()
 
     async def _until_ready(self) -> None:
         while not await self._is_ready():
@@ -207,6 +208,11 @@ class Supervisor:
             fresh.write_bytes(Path(self._settings.config).read_bytes())
             fresh.replace(self._snapshot)
 
+    def _forget(self) -> None:
+        """Delete what only workers that run at the same time have to tell each other."""
+        self._limits_file.unlink(missing_ok=True)
+        shutil.rmtree(self._sent_dir, ignore_errors=True)
+
     @property
     def _snapshot(self) -> Path:
         return self._run_dir / "config.yaml"
@@ -216,11 +222,18 @@ class Supervisor:
         return self._run_dir / "limits"
 
     @property
+    def _sent_dir(self) -> Path:
+        return self._run_dir / "sent"
+
+    @property
     def _admin_socket(self) -> Path:
         return self._run_dir / "admin.sock"
 
     def _make_spares(self) -> Spares:
         environ = {**self._settings.environ, "GATEWAY_LIMITS_FILE": str(self._limits_file)}
+        if self._http_port is not None:
+            # Other Envoys may have workers elsewhere, whose record would have to be the same.
+            environ["GATEWAY_SENT_DIR"] = str(self._sent_dir)
         environ.pop("GATEWAY_CONFIG", None)
         if self._settings.config is not None:
             environ["GATEWAY_CONFIG"] = str(self._snapshot)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TypeVar
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -31,7 +31,7 @@ from service.routing import (
     decide,
 )
 from service.telemetry import Masker
-from service.upstream import CallTimeouts
+from service.upstream import CallTimeouts, Response
 
 T = TypeVar("T")
 Ask = Callable[[Target, Ticket, UpstreamRequest, CallTimeouts], Awaitable[T]]
@@ -143,7 +143,7 @@ class Attempts:
         self, target: Target, ticket: Ticket, encoded: UpstreamRequest, timeouts: CallTimeouts
     ) -> ChatCompletion:
         started = time.monotonic()
-        async with self._deps.upstream.send(target.endpoint.provider, encoded, timeouts) as response:
+        async with self._send(target, encoded, timeouts) as response:
             body = self._record.received(await response.read())
             if response.status != 200:
                 raise target.dialect.decode_error(response.status, response.headers, body)
@@ -159,9 +159,7 @@ class Attempts:
     ) -> OpenTurn:
         stack = AsyncExitStack()
         try:
-            response = await stack.enter_async_context(
-                self._deps.upstream.send(target.endpoint.provider, encoded, timeouts)
-            )
+            response = await stack.enter_async_context(self._send(target, encoded, timeouts))
             if response.status != 200:
                 body = self._record.received(await response.read())
                 raise target.dialect.decode_error(response.status, response.headers, body)
@@ -172,6 +170,11 @@ class Attempts:
         ticket.first_event(time.monotonic())
         self._record.first_content()
         return OpenTurn(stream, ticket, self._record.attempts[-1])
+
+    def _send(
+        self, target: Target, encoded: UpstreamRequest, timeouts: CallTimeouts
+    ) -> AbstractAsyncContextManager[Response]:
+        return self._deps.upstream.send(target.endpoint.provider, encoded, timeouts, self._call.before_sending)
 
     def _remaining(self, target: Target) -> float:
         """Return the seconds until the caller's deadline or the provider's `total`, the sooner."""

@@ -22,6 +22,7 @@ from service.config import Key
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.status import clipped, envelope, error_headers, status_code, status_details
 from service.runtime import Runtime
+from service.sent import Sending, SentRecord, admit
 
 CALL: ContextVar[Call] = ContextVar("call")
 """The call that the running task serves."""
@@ -57,8 +58,10 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each method once; the handlers of health checks and reflection are left as they are."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, sent: SentRecord | None = None) -> None:
+        """Without `sent` what Envoy repeats is refused."""
         self._runtime = runtime
+        self._sent = sent
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -92,14 +95,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _serve(self, method: str, inner: Behaviour, fail: Callable[[Context, GatewayError, Call], Any]) -> Behaviour:
         runtime = self._runtime
         is_open = method in _OPEN_METHODS
+        asks = method in _JSON_METHODS or method.startswith(_NATIVE_PREFIX)
 
         async def serve(request: Any, context: Context) -> Any:
             call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
             task = running_task()
             runtime.enter(task)
             outcome = "ok"
+            sending: Sending | None = None
             try:
-                self._admit(call, context, is_open)
+                if not is_open:
+                    metadata = dict(context.invocation_metadata() or ())
+                    self._admit(call, context, metadata)
+                    if asks and (sending := admit(metadata, self._sent)) is not None:
+                        call.before_sending = sending.begin
                 CALL.set(call)
                 return await inner(request, context)
             except GatewayError as error:
@@ -131,16 +140,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return await fail(context, fault, call)
             finally:
                 runtime.leave(task)
+                if sending is not None:
+                    sending.end()
                 if not is_open:
                     runtime.access_log.add(_facts(method, call, outcome))
 
         return serve
 
-    def _admit(self, call: Call, context: Context, is_open: bool) -> None:
+    def _admit(self, call: Call, context: Context, metadata: Mapping[str, str | bytes]) -> None:
         runtime = self._runtime
-        if is_open:
-            return
-        metadata = dict(context.invocation_metadata() or ())
         call.facts["request_id"] = metadata.get("x-request-id", "")
         server = runtime.snapshot.config.server
         if runtime.draining:

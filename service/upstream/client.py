@@ -51,7 +51,11 @@ class Upstream:
         }
 
     def send(
-        self, provider: str, request: UpstreamRequest, timeouts: CallTimeouts
+        self,
+        provider: str,
+        request: UpstreamRequest,
+        timeouts: CallTimeouts,
+        before_sending: Callable[[], None] | None = None,
     ) -> AbstractAsyncContextManager[Response]:
         """Send a request; the context gives the answer once its headers are in, whatever its status.
 
@@ -59,14 +63,17 @@ class Upstream:
         body was read to its end. Redirects are answers like others. Proxies of the environment are not used. A kept
         connection that turns out to be gone before any byte of an answer is replaced by a new one, once.
 
+        `before_sending` is called on a connection that is made, right before the first byte goes out. What it raises
+        is raised, and nothing is sent.
+
         Raises (on entering):
             ProviderFailure: CONNECTION, TIMEOUT, or MALFORMED (no valid HTTP).
         """
         config = self._providers[provider]
         player = self._players.get(config.dialect)
         if player is not None:
-            return _Played(provider, config, player(request), timeouts)
-        return _Call(provider, config, self._pools[provider], request, timeouts)
+            return _Played(ScriptedResponse(provider, config, player(request), timeouts), before_sending)
+        return _Call(provider, config, self._pools[provider], request, timeouts, before_sending)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -77,11 +84,14 @@ class Upstream:
 class _Played:
     """A call that a script answers."""
 
-    def __init__(self, name: str, provider: Provider, script: Script, timeouts: CallTimeouts) -> None:
-        self._arguments = (name, provider, script, timeouts)
+    def __init__(self, response: ScriptedResponse, before_sending: Callable[[], None] | None) -> None:
+        self._response = response
+        self._before_sending = before_sending
 
     async def __aenter__(self) -> Response:
-        return ScriptedResponse(*self._arguments)
+        if self._before_sending is not None:
+            self._before_sending()
+        return self._response
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -93,13 +103,20 @@ class _Call:
     """A call over the network."""
 
     def __init__(
-        self, name: str, provider: Provider, pool: Pool, request: UpstreamRequest, timeouts: CallTimeouts
+        self,
+        name: str,
+        provider: Provider,
+        pool: Pool,
+        request: UpstreamRequest,
+        timeouts: CallTimeouts,
+        before_sending: Callable[[], None] | None,
     ) -> None:
         self._name = name
         self._provider = provider
         self._pool = pool
         self._request = request
         self._timeouts = timeouts
+        self._before_sending = before_sending
         self._connection: Connection | None = None
         self._watch: Watch | None = None
 
@@ -141,6 +158,8 @@ class _Call:
     async def _exchange(self, connection: Connection, sent_at: float, head: bytes) -> None:
         self._connection = connection
         self._watch = Watch(sent_at, self._timeouts, connection.abort)
+        if self._before_sending is not None:
+            self._before_sending()
         await connection.exchange(head, self._request.body)
 
     async def _connect(self, to: Address, sent_at: float) -> Connection:

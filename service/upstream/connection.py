@@ -129,6 +129,8 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         # uvloop's transports are asyncio's in all but their bases.
         self._transport = cast(asyncio.Transport, transport)
+        # uvloop then writes at once, and not when the event loop has done what else it has to do.
+        self._transport.set_write_buffer_limits(0)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""

@@ -105,6 +105,41 @@ def start_gateway(run_dir: Path, config: str | None = None, environ: Mapping[str
     return Gateway(line.partition("ready at ")[2].split()[0], process, run_dir)
 
 
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A running supervisor with one worker and no Envoy, as in a container."""
+
+    port: int
+    process: subprocess.Popen[str]
+
+    @property
+    def worker(self) -> int:
+        """The process id of the worker that listens."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return next(int(pid) for pid in children if self.port in _ports(int(pid)))
+
+
+def start_replica(run_dir: Path, config: str, environ: Mapping[str, str]) -> Replica:
+    """Start a replica on a free port and wait until it is ready. `config` is YAML text."""
+    (run_dir / "gateway.yaml").write_text(config)
+    settings = {"GRPC_PORT": "0", "GATEWAY_WORKERS": "1", "GATEWAY_RUN_DIR": str(run_dir)}
+    with (run_dir / "stderr.log").open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service"],
+            cwd=ROOT,
+            env={**clean_environ(), **settings, "GATEWAY_CONFIG": str(run_dir / "gateway.yaml"), **environ},
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if " is ready: " not in line:
+        process.kill()
+        raise AssertionError(f"the replica did not start: {line}{(run_dir / 'stderr.log').read_text()}")
+    return Replica(int(line.rpartition(":")[2]), process)
+
+
 def clean_environ() -> Mapping[str, str]:
     """Return the environment without what configures a gateway."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
