@@ -87,7 +87,7 @@ async def test_a_killed_worker_is_back_within_two_seconds_and_others_go_on(gatew
             back_after = await asyncio.to_thread(wait_until, lambda: _serves(gateway, port, victim), START_S)
             await asyncio.gather(*asking)
     assert back_after < 2
-    # What the worker had taken is not sent twice: at most the four requests under way are lost.
+    # What the worker had sent to the provider is not sent twice: at most the four requests under way are lost.
     assert statuses.count(200) >= len(statuses) - 4
     assert set(statuses) <= {200, 503}
 
