@@ -13,6 +13,8 @@ COPY gen gen
 COPY service service
 RUN python -m compileall -q gen service
 ENV PYTHONDONTWRITEBYTECODE=1
+# Where compose mounts what the replicas share: a new volume takes its owner from here.
+RUN install -d -o 10001 -g 10001 -m 700 /sent
 USER 10001:10001
 EXPOSE 50051
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["python", "-m", "service", "health"]
