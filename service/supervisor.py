@@ -230,7 +230,12 @@ class Supervisor:
         return self._run_dir / "admin.sock"
 
     def _make_spares(self) -> Spares:
-        environ = {**self._settings.environ, "GATEWAY_LIMITS_FILE": str(self._limits_file)}
+        # glibc keeps an arena for each thread, and large bodies would leave holes in all of them.
+        environ = {
+            "MALLOC_ARENA_MAX": "1",
+            **self._settings.environ,
+            "GATEWAY_LIMITS_FILE": str(self._limits_file),
+        }
         if self._http_port is not None:
             # Other Envoys may have workers elsewhere, whose record would have to be the same.
             environ["GATEWAY_SENT_DIR"] = str(self._sent_dir)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from gateway.v1 import openai_service_pb2_grpc
@@ -21,7 +22,10 @@ from service.faces.status import error_event
 from service.runtime import Runtime
 
 _LARGE_BYTES = 1024 * 1024
-"""A body from this size on is decoded beside the event loop: one made to be slow would hold up everybody else."""
+"""A body from this size on is decoded beside the event loop: one made to be slow would hold up everybody else.
+
+One at a time: each takes several times its size while it is decoded.
+"""
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = HttpBody(content_type="text/event-stream", data=b": keep-alive\n\n")
 
@@ -32,6 +36,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
     def __init__(self, runtime: Runtime, openapi: bytes, docs: bytes) -> None:
         """`openapi` and `docs` are the bodies of /openapi.json and /docs."""
         self._runtime = runtime
+        self._beside = ThreadPoolExecutor(1, "large-body")
         self._openapi = HttpBody(content_type="application/json", data=openapi)
         self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
 
@@ -44,7 +49,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         if len(request[0]) < _LARGE_BYTES:
             message = _decode(request.pop(), server)
         else:
-            message = await asyncio.to_thread(_decode, request.pop(), server)
+            message = await asyncio.get_running_loop().run_in_executor(self._beside, _decode, request.pop(), server)
         if not message.stream:
             body = codec.encode(await snapshot.chat.complete(message, call))
             await context.send_initial_metadata(answer_headers(call))
