@@ -131,7 +131,7 @@ def assert_ended_once(answer: Answer) -> None:
     assert len(answer.finish_reasons) == (1 if answer.done else 0)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
     """Wait until a condition holds.
 
     Raises:
