@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway.v1.chat_request_pb2 import (
     SERVICE_TIER_PRIORITY,
@@ -21,22 +20,23 @@ from gateway.v1.tools_pb2 import Tool, ToolChoiceMode
 from service.errors import GatewayError
 from service.tools import ServerTool, Settings
 
-_OWN_FIELDS = (
-    "system",
-    "speed",
-    "thinking",
-    "reasoning_effort",
-    "max_tool_calls",
-    "session_id",
-    "usage",
-    "meta",
-    "echo_upstream_request",
-    "debug",
+_OWN_FIELDS = frozenset(
+    (
+        "system",
+        "speed",
+        "thinking",
+        "reasoning_effort",
+        "max_tool_calls",
+        "session_id",
+        "usage",
+        "meta",
+        "echo_upstream_request",
+        "debug",
+    )
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What the caller asked of the gateway itself. `trace` is "", "summary" or "full"."""
 
     stream_usage: bool
@@ -51,8 +51,7 @@ class Options:
     dropped: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Normalised:
+class Normalised(NamedTuple):
     """A request ready for routing, with the gateway's own part of it. `tools`: server tools by function name."""
 
     request: CreateChatCompletionRequest
@@ -82,8 +81,9 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     if tools and request.n > 1:
         raise GatewayError("invalid_value", "n must be 1 together with server tools", param="n")
     options = _options(request, has_server_tools=bool(tools))
-    for name in _OWN_FIELDS:
-        request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
+    for field, _ in request.ListFields():
+        if field.name in _OWN_FIELDS:
+            request.ClearField(field.name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
     return Normalised(request, options, tools)
 
 

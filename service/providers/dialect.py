@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import AdjustedParameter, ChatCompletion, ChatCompletionChunk
@@ -14,8 +13,7 @@ from service.errors import ProviderFailure
 from service.upstream.sse import Event
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamRequest:
+class UpstreamRequest(NamedTuple):
     """One HTTP POST to a provider: what to send, and what of the client's request it does not carry.
 
     `dropped` names request fields that the provider has no form for (`top_k`, `provider_options.google.cache_ttl`);
@@ -26,7 +24,7 @@ class UpstreamRequest:
     headers: Mapping[str, str]
     body: bytes
     dropped: Sequence[str] = ()
-    adjusted: Sequence[AdjustedParameter] = field(default=())
+    adjusted: Sequence[AdjustedParameter] = ()
 
 
 class StreamDecoder(Protocol):

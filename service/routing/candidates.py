@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -20,8 +19,7 @@ from service.routing.needs import Needs, find_lack, missing_parameters, read_nee
 from service.routing.order import Ordering, Target, ailing_last, arrange, fold
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What routing decides by, apart from the request. `now` is a reading of the monotonic clock, in seconds."""
 
     config: Config
@@ -40,8 +38,7 @@ class Left(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """The targets in the order in which they are tried, at least one, and what was left out."""
 
     targets: Sequence[Target]

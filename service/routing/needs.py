@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -36,16 +35,19 @@ def _forces_tools(request: CreateChatCompletionRequest) -> bool:
 
 _CAPABILITIES: Mapping[str, Callable[[CreateChatCompletionRequest], bool]] = MappingProxyType(
     {
-        "tools": lambda request: len(request.tools) > 0,
-        "functions": lambda request: len(request.functions) > 0,
+        "tools": lambda request: True,
+        "functions": lambda request: True,
         "tool_choice": _forces_tools,
         "response_format": lambda request: request.response_format_object.type in _JSON_FORMATS,
         "logprobs": lambda request: request.logprobs,
         "n": lambda request: request.n > 1,
-        "web_search_options": lambda request: request.HasField("web_search_options"),
+        "web_search_options": lambda request: True,
     }
 )
-"""Parameters without which the answer is of another kind. Lack of any other is no reason to leave an endpoint."""
+"""Parameters without which the answer is of another kind, and whether one that is given asks for that.
+
+Lack of any other is no reason to leave an endpoint.
+"""
 
 
 class Lack(NamedTuple):
@@ -56,8 +58,7 @@ class Lack(NamedTuple):
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(NamedTuple):
     """What a request asks of an endpoint. `inputs` are kinds of input by the path of the first part of that kind."""
 
     model_id: str
@@ -72,12 +73,13 @@ class Needs:
 def read_needs(request: CreateChatCompletionRequest, model_id: str) -> Needs:
     """Return what a normalised request asks of an endpoint."""
     characters, inputs = _read_messages(request)
+    given = field_names(request)
     return Needs(
         model_id=model_id,
         inputs=inputs,
         outputs=tuple(_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS),
-        parameters=frozenset(name for name in field_names(request) if name in PARAMETERS),
-        capabilities=tuple(name for name, asks in _CAPABILITIES.items() if asks(request)),
+        parameters=frozenset(PARAMETERS.keys() & given),
+        capabilities=tuple(name for name, asks in _CAPABILITIES.items() if name in given and asks(request)),
         max_tokens=request.max_completion_tokens,
         prompt_characters=characters,
     )

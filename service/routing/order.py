@@ -6,7 +6,7 @@ import hashlib
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.v1.chat_request_pb2 import ProviderRouting, RoutingSort
 
@@ -15,8 +15,7 @@ from service.providers.dialect import Dialect
 from service.routing.health import BreakerState, Health
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """An endpoint with all that an attempt at it needs. `drops` are the given parameters that it does not take."""
 
     endpoint: Endpoint
@@ -26,8 +25,7 @@ class Target:
     drops: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ordering:
+class Ordering(NamedTuple):
     """What decides the order, apart from the targets."""
 
     routing: ProviderRouting

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from service.errors import FailureKind, ProviderFailure
@@ -13,8 +12,7 @@ MAX_ERROR_BYTES = 1024 * 1024
 """An error's body is read so far; the rest is left."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallTimeouts:
+class CallTimeouts(NamedTuple):
     """Limits of one call, in seconds. All but `connect` and `idle` count from sending; None is no limit.
 
     `first_event` (streamed calls) ends with the first event, `response` (unary calls) with the whole body. `idle` is

@@ -64,8 +64,9 @@ def read(kind: type[Answer], body: bytes) -> Answer:
     for name in _OWN_FIELDS:
         answer.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
     if answer.HasField("usage"):
+        usage = answer.usage
         for name in _OWN_USAGE:
-            answer.usage.ClearField(name)  # type: ignore[arg-type]
+            usage.ClearField(name)  # type: ignore[arg-type]
     return answer
 
 

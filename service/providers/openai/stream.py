@@ -63,10 +63,11 @@ class OpenAiStreamDecoder:
         if event.event == "error":
             raise _event_failure(data)
         chunk = read(ChatCompletionChunk, data)
-        ended = [place for place, choice in enumerate(chunk.choices) if not self._take(choice, chunk)]
+        choices = chunk.choices
+        ended = [place for place, choice in enumerate(choices) if not self._take(choice, chunk)]
         for place in reversed(ended):
-            del chunk.choices[place]
-        if not chunk.choices and not chunk.HasField("usage"):
+            del choices[place]
+        if not choices and not chunk.HasField("usage"):
             # Clients expect a choice in every chunk but that of usage, so what else it says waits for one that has.
             self._held.update(chunk.extra)
             return ()
@@ -81,17 +82,18 @@ class OpenAiStreamDecoder:
         if state is None:
             state = self._choices[choice.index] = _Choice()
             self._unfinished += 1
-        raise_error(choice.extra, choice.finish_reason)
+        finish_reason, delta = choice.finish_reason, choice.delta
+        raise_error(choice.extra, finish_reason)
         if state.finished:
             return False
-        if choice.finish_reason:
+        if finish_reason:
             state.finished = True
             self._unfinished -= 1
         else:
             choice.ClearField("finish_reason")
-        if choice.delta.extra:
-            adopt_reasoning(choice.delta)
-        if choice.delta.tool_calls:
+        if delta.extra:
+            adopt_reasoning(delta)
+        if delta.tool_calls:
             self._number(choice, state, chunk.native_response_id)
         return True
 
