@@ -109,7 +109,7 @@ class Attempts:
         ask: Ask[T],
     ) -> T:
         endpoint, started = target.endpoint, time.monotonic()
-        ticket = target.health.begin(started)
+        ticket = target.health.begin(started, streamed=request.stream)
         attempt = Attempt(provider=endpoint.provider, upstream_model=endpoint.model, outcome="ok")
         self._record.attempts.append(attempt)
         self._call.headers["x-gateway-provider"] = endpoint.provider

@@ -106,9 +106,8 @@ def plan(request: CreateChatCompletionRequest, model_id: str, surroundings: Surr
     left = [Left(endpoint, verdict.reason) for endpoint, verdict in refused]
     if len(targets) == 1:
         return Plan(targets, ("the only one left" if left else "the only one",), left)
-    return _ordered(
-        targets, left, Ordering(request.provider, surroundings.sticky_key, surroundings.now, surroundings.rng)
-    )
+    ordering = Ordering(request.provider, request.stream, surroundings.sticky_key, surroundings.now, surroundings.rng)
+    return _ordered(targets, left, ordering)
 
 
 def larger_context(failed: Endpoint, rest: Sequence[Target]) -> list[Target]:

@@ -18,7 +18,7 @@ from types import MappingProxyType
 
 from service.config import Breaker, Config, Endpoint, Provider, Timeouts
 from service.errors import FailureKind, ProviderFailure
-from service.routing.recent import Samples, Window
+from service.routing.recent import Pace, Window
 
 RATE_LIMITED_REST = 5.0
 """Seconds that an endpoint rests after a 429 that names no wait."""
@@ -76,13 +76,12 @@ class Health:
 
     __slots__ = (
         "_breaker",
-        "_first_events",
         "_open_until",
         "_opened",
+        "_paces",
         "_probing",
         "_rest_for_credentials",
         "_rest_until",
-        "_speeds",
         "_window",
         "timeouts",
     )
@@ -96,8 +95,7 @@ class Health:
         self._probing = 0
         self._rest_until = 0.0
         self._rest_for_credentials = False
-        self._first_events = Samples()
-        self._speeds = Samples()
+        self._paces = (Pace(), Pace())
 
     def state(self, now: float) -> BreakerState:
         """Return the breaker's state."""
@@ -134,19 +132,25 @@ class Health:
         self._window.advance(now)
         return self._window.attempts, self._window.failures
 
-    def latency(self, now: float) -> float | None:
-        """Return the median of the seconds to the first event, or None when not measured in the last five minutes."""
-        return self._first_events.median(now)
+    def latency(self, now: float, *, streamed: bool) -> float | None:
+        """Return the median of the seconds to a stream's first event, or to a whole answer.
 
-    def speed(self, now: float) -> float | None:
-        """Return the median of completion tokens a second, or None when not measured in the last five minutes."""
-        return self._speeds.median(now)
+        None when not measured in the last five minutes.
+        """
+        return self._paces[streamed].waits.median(now)
 
-    def begin(self, now: float) -> Ticket:
+    def speed(self, now: float, *, streamed: bool) -> float | None:
+        """Return the median of completion tokens a second, a stream's counted from its first event on.
+
+        None when not measured in the last five minutes.
+        """
+        return self._paces[streamed].speeds.median(now)
+
+    def begin(self, now: float, *, streamed: bool) -> Ticket:
         """Begin an attempt. While half open this takes a probe, which the ticket gives back."""
         probe = self.state(now) is BreakerState.HALF_OPEN and self._probing < self._breaker.probes
         self._probing += probe
-        return Ticket(self, self._opened, probe, now)
+        return Ticket(self, self._paces[streamed], self._opened, probe, now)
 
     def forgive_credentials(self) -> None:
         """End a rest for refused credentials."""
@@ -172,7 +176,7 @@ class Health:
             case "connect":
                 patience = self.timeouts.connect
             case "first_event":
-                usual = self.latency(now)
+                usual = self.latency(now, streamed=True)
                 unusual = math.inf if usual is None else max(_LEAST_PATIENCE, _PATIENCE * usual)
                 patience = min(self.timeouts.first_event, unusual)
             case "response":
@@ -211,19 +215,23 @@ class Ticket:
     breaker had opened when the attempt began; `probe` says whether it took one of the half-open breaker's places.
     """
 
-    __slots__ = ("_health", "_holds", "_started", "ended", "opened", "probe")
+    __slots__ = ("_health", "_holds", "_pace", "_started", "ended", "opened", "probe")
 
-    def __init__(self, health: Health, opened: int, probe: bool, started: float) -> None:
+    def __init__(self, health: Health, pace: Pace, opened: int, probe: bool, started: float) -> None:
         self.opened = opened
         self.probe = probe
         self._health = health
+        self._pace = pace
         self._started = started
         self._holds = probe
         self.ended = False
 
     def first_event(self, now: float) -> None:
-        """Tell that the first content is there. A probe ends here, so that a long stream keeps nobody waiting."""
-        self._health._first_events.add(now - self._started, now)
+        """Tell that the first content is there, of a whole answer all of it.
+
+        A probe ends here, so that a long stream keeps nobody waiting.
+        """
+        self._pace.waits.add(now - self._started, now)
         self._give_back()
         self._health._answered(self)
 
@@ -234,7 +242,7 @@ class Ticket:
         self.release()
         self._health._succeeded(self, now)
         if tokens_per_second is not None:
-            self._health._speeds.add(tokens_per_second, now)
+            self._pace.speeds.add(tokens_per_second, now)
 
     def failed(self, failure: ProviderFailure, now: float) -> None:
         """Tell that the attempt failed."""

@@ -29,6 +29,7 @@ class Ordering(NamedTuple):
     """What decides the order, apart from the targets."""
 
     routing: ProviderRouting
+    streamed: bool
     sticky_key: str
     now: float
     rng: random.Random
@@ -101,12 +102,12 @@ def _hash(sticky_key: str, endpoint: Endpoint) -> float:
 
 def _measure(ordering: Ordering) -> tuple[Callable[[Target], float], str]:
     """Return what targets are sorted by, and the reason in words. The unmeasured come first, so as to be measured."""
-    now = ordering.now
+    now, streamed = ordering.now, ordering.streamed
     match ordering.routing.sort:
         case RoutingSort.ROUTING_SORT_LATENCY:
-            return lambda t: t.health.latency(now) or 0.0, "sorted by latency"
+            return lambda t: t.health.latency(now, streamed=streamed) or 0.0, "sorted by latency"
         case RoutingSort.ROUTING_SORT_THROUGHPUT:
-            return lambda t: -(t.health.speed(now) or math.inf), "sorted by throughput"
+            return lambda t: -(t.health.speed(now, streamed=streamed) or math.inf), "sorted by throughput"
         case _:
             return _price, "sorted by price"
 

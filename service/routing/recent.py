@@ -65,3 +65,13 @@ class Samples:
         """Return the median, or None without measurements."""
         fresh = [value for at, value in self._samples if now - at <= _SAMPLE_AGE]
         return statistics.median(fresh) if fresh else None
+
+
+class Pace:
+    """How quick answers of one kind, streamed or whole, were: `waits` in seconds, `speeds` in tokens a second."""
+
+    __slots__ = ("speeds", "waits")
+
+    def __init__(self) -> None:
+        self.waits = Samples()
+        self.speeds = Samples()

@@ -29,7 +29,7 @@ def report_providers(config: Config, board: HealthBoard, key: Key, now: float) -
 
 def _report(model_id: str, endpoint: Endpoint, health: Health, now: float) -> EndpointHealth:
     attempts, failures = health.counts(now)
-    latency, speed, rests = health.latency(now), health.speed(now), health.rests(now)
+    rests = health.rests(now)
     return EndpointHealth(
         model=model_id,
         upstream_model=endpoint.model,
@@ -37,7 +37,13 @@ def _report(model_id: str, endpoint: Endpoint, health: Health, now: float) -> En
         breaker=health.state(now).value,
         attempts=attempts,
         failures=failures,
-        latency_ms=None if latency is None else round(latency * 1000, 3),
-        tokens_per_second=None if speed is None else round(speed, 2),
+        latency_ms=_scaled(health.latency(now, streamed=True), 1000),
+        tokens_per_second=_scaled(health.speed(now, streamed=True), 1),
+        answer_ms=_scaled(health.latency(now, streamed=False), 1000),
+        answer_tokens_per_second=_scaled(health.speed(now, streamed=False), 1),
         rests_s=round(rests, 3) if rests else None,
     )
+
+
+def _scaled(value: float | None, factor: int) -> float | None:
+    return None if value is None else round(value * factor, 3)

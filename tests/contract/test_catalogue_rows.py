@@ -180,7 +180,7 @@ def test_providers(client: Client, client_with: ClientWith) -> None:
     ]
     assert (seen["upstream_model"], seen["breaker"], seen["failures"]) == ("up", "closed", 0)
     assert seen["attempts"] >= 1
-    assert seen["latency_ms"] > 0
+    assert seen["answer_ms"] > 0
     narrow = client_with("key-for-other-provider")
     assert [provider["id"] for provider in narrow.http.get("/v1/providers").json()["data"]] == ["other"]
     typed = narrow.providers.ListProviders(ListProvidersRequest(), metadata=narrow.metadata)

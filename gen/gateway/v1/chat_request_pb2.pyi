@@ -1492,7 +1492,7 @@ class ProviderRouting(message.Message):
     require_parameters: builtins.bool
     """Only endpoints that support every parameter given."""
     sort: RoutingSort.ValueType
-    """The cheapest, quickest or fastest first."""
+    """The cheapest, the quickest (to a stream's first event, or to a whole answer), or the fastest first."""
     @builtins.property
     def order(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
         """These providers first, in this order; the rest after them."""

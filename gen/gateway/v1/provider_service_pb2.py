@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gateway/v1/provider_service.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\"\x16\n\x14ListProvidersRequest\"K\n\x15ListProvidersResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x14.gateway.v1.Provider\"f\n\x08Provider\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07\x64ialect\x18\x03 \x01(\t\x12-\n\tendpoints\x18\x04 \x03(\x0b\x32\x1a.gateway.v1.EndpointHealth\"\xfc\x01\n\x0e\x45ndpointHealth\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0eupstream_model\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07\x62reaker\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x05\x12\x17\n\nlatency_ms\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11tokens_per_second\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07rests_s\x18\t \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_latency_msB\x14\n\x12_tokens_per_secondB\n\n\x08_rests_s2~\n\x0fProviderService\x12k\n\rListProviders\x12 .gateway.v1.ListProvidersRequest\x1a!.gateway.v1.ListProvidersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/providersb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!gateway/v1/provider_service.proto\x12\ngateway.v1\x1a\x1cgoogle/api/annotations.proto\"\x16\n\x14ListProvidersRequest\"K\n\x15ListProvidersResponse\x12\x0e\n\x06object\x18\x01 \x01(\t\x12\"\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x14.gateway.v1.Provider\"f\n\x08Provider\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12\x0f\n\x07\x64ialect\x18\x03 \x01(\t\x12-\n\tendpoints\x18\x04 \x03(\x0b\x32\x1a.gateway.v1.EndpointHealth\"\xe6\x02\n\x0e\x45ndpointHealth\x12\r\n\x05model\x18\x01 \x01(\t\x12\x16\n\x0eupstream_model\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x0f\n\x07\x62reaker\x18\x04 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x05 \x01(\x05\x12\x10\n\x08\x66\x61ilures\x18\x06 \x01(\x05\x12\x17\n\nlatency_ms\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11tokens_per_second\x18\x08 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07rests_s\x18\t \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tanswer_ms\x18\n \x01(\x01H\x03\x88\x01\x01\x12%\n\x18\x61nswer_tokens_per_second\x18\x0b \x01(\x01H\x04\x88\x01\x01\x42\r\n\x0b_latency_msB\x14\n\x12_tokens_per_secondB\n\n\x08_rests_sB\x0c\n\n_answer_msB\x1b\n\x19_answer_tokens_per_second2~\n\x0fProviderService\x12k\n\rListProviders\x12 .gateway.v1.ListProvidersRequest\x1a!.gateway.v1.ListProvidersResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/providersb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,7 +41,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDER']._serialized_start=180
   _globals['_PROVIDER']._serialized_end=282
   _globals['_ENDPOINTHEALTH']._serialized_start=285
-  _globals['_ENDPOINTHEALTH']._serialized_end=537
-  _globals['_PROVIDERSERVICE']._serialized_start=539
-  _globals['_PROVIDERSERVICE']._serialized_end=665
+  _globals['_ENDPOINTHEALTH']._serialized_end=643
+  _globals['_PROVIDERSERVICE']._serialized_start=645
+  _globals['_PROVIDERSERVICE']._serialized_end=771
 # @@protoc_insertion_point(module_scope)

@@ -108,6 +108,8 @@ class EndpointHealth(message.Message):
     LATENCY_MS_FIELD_NUMBER: builtins.int
     TOKENS_PER_SECOND_FIELD_NUMBER: builtins.int
     RESTS_S_FIELD_NUMBER: builtins.int
+    ANSWER_MS_FIELD_NUMBER: builtins.int
+    ANSWER_TOKENS_PER_SECOND_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model it serves."""
     upstream_model: builtins.str
@@ -121,11 +123,15 @@ class EndpointHealth(message.Message):
     failures: builtins.int
     """Failed ones."""
     latency_ms: builtins.float
-    """Milliseconds to the first event, median."""
+    """Milliseconds to a stream's first event, median."""
     tokens_per_second: builtins.float
-    """Completion tokens a second, median."""
+    """Completion tokens a second of streams after their first event, median."""
     rests_s: builtins.float
     """Seconds until the endpoint is asked again, where it rests."""
+    answer_ms: builtins.float
+    """Milliseconds to a whole answer, median."""
+    answer_tokens_per_second: builtins.float
+    """Completion tokens a second of whole answers, all of their time counted, median."""
     def __init__(
         self,
         *,
@@ -138,17 +144,27 @@ class EndpointHealth(message.Message):
         latency_ms: builtins.float | None = ...,
         tokens_per_second: builtins.float | None = ...,
         rests_s: builtins.float | None = ...,
+        answer_ms: builtins.float | None = ...,
+        answer_tokens_per_second: builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["_latency_ms", b"_latency_ms", "_rests_s", b"_rests_s", "_tokens_per_second", b"_tokens_per_second", "latency_ms", b"latency_ms", "rests_s", b"rests_s", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["_answer_ms", b"_answer_ms", "_answer_tokens_per_second", b"_answer_tokens_per_second", "_latency_ms", b"_latency_ms", "_rests_s", b"_rests_s", "_tokens_per_second", b"_tokens_per_second", "answer_ms", b"answer_ms", "answer_tokens_per_second", b"answer_tokens_per_second", "latency_ms", b"latency_ms", "rests_s", b"rests_s", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_latency_ms", b"_latency_ms", "_rests_s", b"_rests_s", "_tokens_per_second", b"_tokens_per_second", "attempts", b"attempts", "breaker", b"breaker", "failures", b"failures", "latency_ms", b"latency_ms", "model", b"model", "rests_s", b"rests_s", "status", b"status", "tokens_per_second", b"tokens_per_second", "upstream_model", b"upstream_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_answer_ms", b"_answer_ms", "_answer_tokens_per_second", b"_answer_tokens_per_second", "_latency_ms", b"_latency_ms", "_rests_s", b"_rests_s", "_tokens_per_second", b"_tokens_per_second", "answer_ms", b"answer_ms", "answer_tokens_per_second", b"answer_tokens_per_second", "attempts", b"attempts", "breaker", b"breaker", "failures", b"failures", "latency_ms", b"latency_ms", "model", b"model", "rests_s", b"rests_s", "status", b"status", "tokens_per_second", b"tokens_per_second", "upstream_model", b"upstream_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__answer_ms: _TypeAlias = typing.Literal["answer_ms"]  # noqa: Y015
+    _WhichOneofArgType__answer_ms: _TypeAlias = typing.Literal["_answer_ms", b"_answer_ms"]  # noqa: Y015
+    _WhichOneofReturnType__answer_tokens_per_second: _TypeAlias = typing.Literal["answer_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__answer_tokens_per_second: _TypeAlias = typing.Literal["_answer_tokens_per_second", b"_answer_tokens_per_second"]  # noqa: Y015
     _WhichOneofReturnType__latency_ms: _TypeAlias = typing.Literal["latency_ms"]  # noqa: Y015
     _WhichOneofArgType__latency_ms: _TypeAlias = typing.Literal["_latency_ms", b"_latency_ms"]  # noqa: Y015
     _WhichOneofReturnType__rests_s: _TypeAlias = typing.Literal["rests_s"]  # noqa: Y015
     _WhichOneofArgType__rests_s: _TypeAlias = typing.Literal["_rests_s", b"_rests_s"]  # noqa: Y015
     _WhichOneofReturnType__tokens_per_second: _TypeAlias = typing.Literal["tokens_per_second"]  # noqa: Y015
     _WhichOneofArgType__tokens_per_second: _TypeAlias = typing.Literal["_tokens_per_second", b"_tokens_per_second"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answer_ms) -> _WhichOneofReturnType__answer_ms | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answer_tokens_per_second) -> _WhichOneofReturnType__answer_tokens_per_second | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__latency_ms) -> _WhichOneofReturnType__latency_ms | None: ...
     @typing.overload

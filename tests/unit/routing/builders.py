@@ -95,13 +95,21 @@ class Routing:
         """Let a provider fail so many attempts."""
         health = self.target(provider).health
         for _ in range(times):
-            health.begin(self.now).failed(ProviderFailure(kind, "no", **fields), self.now)
+            health.begin(self.now, streamed=False).failed(ProviderFailure(kind, "no", **fields), self.now)
 
-    def serve(self, provider: str, *, seconds: float = 0.1, speed: float | None = None, times: int = 1) -> None:
+    def serve(
+        self,
+        provider: str,
+        *,
+        seconds: float = 0.1,
+        speed: float | None = None,
+        times: int = 1,
+        streamed: bool = False,
+    ) -> None:
         """Let a provider answer so many attempts, the first content after so many seconds."""
         health = self.target(provider).health
         for _ in range(times):
-            ticket = health.begin(self.now - seconds)
+            ticket = health.begin(self.now - seconds, streamed=streamed)
             ticket.first_event(self.now)
             ticket.succeeded(self.now, speed)
 

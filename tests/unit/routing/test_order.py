@@ -13,6 +13,7 @@ from gateway.v1.chat_request_pb2 import (
     ROUTING_SORT_PRICE,
     ROUTING_SORT_THROUGHPUT,
     ProviderRouting,
+    RoutingSort,
 )
 
 from service.errors import FailureKind
@@ -138,6 +139,27 @@ def test_order(case: str, seed: int) -> None:
     assert order(routing.plan(ask(provider=preferences))) == list(expected)
 
 
+@pytest.mark.parametrize(
+    ("sort", "streamed", "expected"),
+    [
+        (ROUTING_SORT_LATENCY, False, "ba"),
+        (ROUTING_SORT_LATENCY, True, "ab"),
+        (ROUTING_SORT_THROUGHPUT, False, "ba"),
+        (ROUTING_SORT_THROUGHPUT, True, "ab"),
+    ],
+)
+def test_streams_are_compared_with_streams_and_whole_answers_with_whole_ones(
+    sort: RoutingSort.ValueType, streamed: bool, expected: str
+) -> None:
+    routing = routing_for(A, B)
+    routing.serve("a", seconds=0.1, speed=90, streamed=True)
+    routing.serve("b", seconds=0.2, speed=80, streamed=True)
+    routing.serve("a", seconds=3.0, speed=40)
+    routing.serve("b", seconds=2.0, speed=60)
+    found = routing.plan(ask(provider=ProviderRouting(sort=sort), stream=streamed))
+    assert order(found) == list(expected)
+
+
 def test_all_endpoints_that_refused_credentials_are_tried_when_nobody_else_is_there() -> None:
     routing = routing_for(A, B)
     without_credentials(routing, "a")
@@ -222,7 +244,7 @@ def test_a_half_open_endpoint_gets_one_probe_and_the_others_wait() -> None:
     routing.now += 10
     found = routing.plan()
     assert order(found)[0] == "a"
-    probe = found.targets[0].health.begin(routing.now)
+    probe = found.targets[0].health.begin(routing.now, streamed=True)
     assert [order(routing.plan())[-1] for _ in range(10)] == ["a"] * 10
     probe.first_event(routing.now)
     assert {order(routing.plan())[0] for _ in range(50)} == {"a", "b", "c"}
