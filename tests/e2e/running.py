@@ -57,9 +57,13 @@ class Gateway:
         return self.process.wait(START_S)
 
     def _children(self, word: str) -> Sequence[tuple[int, Sequence[str]]]:
-        pids = map(int, Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split())
-        commands = [(pid, _command(pid)) for pid in pids]
+        commands = [(pid, _command(pid)) for pid in _children(self.process)]
         return [(pid, words) for pid, words in commands if word in words]
+
+
+def _children(process: subprocess.Popen[str]) -> Sequence[int]:
+    """Return the ids of the processes that a supervisor has started."""
+    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
 def _command(pid: int) -> Sequence[str]:
@@ -84,25 +88,33 @@ def _ports(pid: int) -> Iterator[int]:
 
 def start_gateway(run_dir: Path, config: str | None = None, environ: Mapping[str, str] | None = None) -> Gateway:
     """Start a gateway on free ports and wait until it is ready. `config` is YAML text."""
-    settings = {"HTTP_PORT": "0", "GRPC_PORT": "0", "GATEWAY_RUN_DIR": str(run_dir)}
+    process, line = _start_service(run_dir, config, {"HTTP_PORT": "0", **(environ or {})}, "--edge")
+    return Gateway(line.partition("ready at ")[2].split()[0], process, run_dir)
+
+
+def _start_service(
+    run_dir: Path, config: str | None, environ: Mapping[str, str], *options: str
+) -> tuple[subprocess.Popen[str], str]:
+    """Start a supervisor on free ports; return it with the line that says it is ready."""
+    settings = {"GRPC_PORT": "0", "GATEWAY_RUN_DIR": str(run_dir)}
     if config is not None:
         settings["GATEWAY_CONFIG"] = str(run_dir / "gateway.yaml")
         (run_dir / "gateway.yaml").write_text(config)
     with (run_dir / "stderr.log").open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "--edge"],
+            [sys.executable, "-m", "service", *options],
             cwd=ROOT,
-            env={**clean_environ(), **settings, **(environ or {})},
+            env={**clean_environ(), **settings, **environ},
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
         )
     assert process.stdout is not None
     line = process.stdout.readline()
-    if "ready at " not in line:
+    if "Chat Gateway is ready" not in line:
         process.kill()
         raise AssertionError(f"the gateway did not start: {line}{(run_dir / 'stderr.log').read_text()}")
-    return Gateway(line.partition("ready at ")[2].split()[0], process, run_dir)
+    return process, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,28 +127,12 @@ class Replica:
     @property
     def worker(self) -> int:
         """The process id of the worker that listens."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if self.port in _ports(int(pid)))
+        return next(pid for pid in _children(self.process) if self.port in _ports(pid))
 
 
 def start_replica(run_dir: Path, config: str, environ: Mapping[str, str]) -> Replica:
     """Start a replica on a free port and wait until it is ready. `config` is YAML text."""
-    (run_dir / "gateway.yaml").write_text(config)
-    settings = {"GRPC_PORT": "0", "GATEWAY_WORKERS": "1", "GATEWAY_RUN_DIR": str(run_dir)}
-    with (run_dir / "stderr.log").open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
-            cwd=ROOT,
-            env={**clean_environ(), **settings, "GATEWAY_CONFIG": str(run_dir / "gateway.yaml"), **environ},
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if " is ready: " not in line:
-        process.kill()
-        raise AssertionError(f"the replica did not start: {line}{(run_dir / 'stderr.log').read_text()}")
+    process, line = _start_service(run_dir, config, {"GATEWAY_WORKERS": "1", **environ})
     return Replica(int(line.rpartition(":")[2]), process)
 
 
