@@ -80,17 +80,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
+        if method in _JSON_METHODS:
+            return _json_handler(self._serve(method, cast(Behaviour, handler.unary_stream), _return_error))
         if handler.response_streaming:
             make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
         else:
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        deserialize = handler.request_deserializer
-        if method in _JSON_METHODS:
-            fail, deserialize = _write_error, read_body
-        else:
-            fail = _abort if method.startswith(_NATIVE_PREFIX) else _abort_transcoded
+        fail = _abort if method.startswith(_NATIVE_PREFIX) else _abort_transcoded
         behaviour = self._serve(method, cast(Behaviour, inner), fail)
-        return make(behaviour, deserialize, handler.response_serializer)
+        return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _serve(self, method: str, inner: Behaviour, fail: Callable[[Context, GatewayError, Call], Any]) -> Behaviour:
         runtime = self._runtime
@@ -101,6 +99,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
             task = running_task()
             runtime.enter(task)
+            # Not in `finally`: gRPC sends what is returned here afterwards, and a slow reader may keep it waiting.
+            task.add_done_callback(runtime.leave)
             outcome = "ok"
             sending: Sending | None = None
             try:
@@ -139,7 +139,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _note(call, fault)
                 return await fail(context, fault, call)
             finally:
-                runtime.leave(task)
                 if sending is not None:
                     sending.end()
                 if not is_open:
@@ -160,9 +159,29 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
 
 
-def read_body(serialized: bytes) -> list[bytes]:
-    """Return the data of a serialized HttpBody, to be popped: gRPC keeps what it gets here until the call has ended."""
+def _json_handler(serve: Behaviour) -> Handler:
+    """Return the handler of a method that takes one message, and answers with its last one and those written before.
+
+    On the wire that is a method with a streamed answer. For gRPC it is one whose answer is a single message: that one
+    leaves together with the status, which saves a batch a call. Its request is read here, since gRPC keeps what it
+    reads for a handler until the call has ended.
+    """
+
+    async def read_and_serve(requests: object, context: Context) -> bytes:
+        body = await context.read()
+        return cast(bytes, await serve(body if isinstance(body, list) else [b""], context))
+
+    return grpc.stream_unary_rpc_method_handler(read_and_serve, _read_body)
+
+
+def _read_body(serialized: bytes) -> list[bytes]:
+    """Return the data of a serialized HttpBody, to be popped, so that nobody keeps it longer than it is needed."""
     return [HttpBody.FromString(serialized).data]
+
+
+def json_message(data: bytes) -> bytes:
+    """Return a message of a JSON method's answer."""
+    return bytes(HttpBody(content_type="application/json", data=data).SerializeToString())
 
 
 def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:
@@ -210,10 +229,10 @@ def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
     )
 
 
-async def _write_error(context: Context, error: GatewayError, call: Call) -> None:
+async def _return_error(context: Context, error: GatewayError, call: Call) -> bytes:
     """Answer a JSON method with OpenAI's envelope; the HTTP status travels in a header."""
     await context.send_initial_metadata((*answer_headers(call), *error_headers(error).items()))
-    await context.write(HttpBody(content_type="application/json", data=envelope(error, call.generation_id)))
+    return json_message(envelope(error, call.generation_id))
 
 
 async def _abort(context: Context, error: GatewayError, call: Call) -> None:

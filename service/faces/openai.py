@@ -17,7 +17,7 @@ from service import codec
 from service.chat import Call, ChatStream
 from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.interceptor import CALL, Context, answer_headers, cut_short, log, running_task
+from service.faces.interceptor import CALL, Context, answer_headers, cut_short, json_message, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
 
@@ -27,7 +27,7 @@ _LARGE_BYTES = 1024 * 1024
 One at a time: each takes several times its size while it is decoded.
 """
 _DONE = b"data: [DONE]\n\n"
-_COMMENT = HttpBody(content_type="text/event-stream", data=b": keep-alive\n\n")
+_COMMENT = b": keep-alive\n\n"
 
 
 class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
@@ -40,10 +40,13 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         self._openapi = HttpBody(content_type="application/json", data=openapi)
         self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
 
-    async def CreateChatCompletion(  # type: ignore[override]  # it writes to the context instead of yielding
+    async def CreateChatCompletion(  # type: ignore[override]  # as the interceptor calls it
         self, request: list[bytes], context: Context
-    ) -> None:
-        """Answer one chat completion, whole or as events. `request` is what `read_body` returns."""
+    ) -> bytes:
+        """Answer one chat completion, whole or as events.
+
+        `request` holds the body, to be popped. Returns the last message; those before are written to the context.
+        """
         call, snapshot = CALL.get(), self._runtime.snapshot
         server = snapshot.config.server
         if len(request[0]) < _LARGE_BYTES:
@@ -53,10 +56,9 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         if not message.stream:
             body = codec.encode(await snapshot.chat.complete(message, call))
             await context.send_initial_metadata(answer_headers(call))
-            await context.write(HttpBody(content_type="application/json", data=body))
-            return
+            return json_message(body)
         async with await snapshot.chat.open(message, call) as stream:
-            await _send_events(stream, call, context, self._runtime)
+            return await _send_events(stream, call, context, self._runtime)
 
     async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the OpenAPI description."""
@@ -73,8 +75,8 @@ def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
     return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 
 
-async def _send_events(stream: ChatStream, call: Call, context: Context, runtime: Runtime) -> None:
-    """Write a stream's events; what fails after the first is written as an error event, and nothing after it."""
+async def _send_events(stream: ChatStream, call: Call, context: Context, runtime: Runtime) -> bytes:
+    """Write a stream's events, and return the last message: what ends it, or the error with which it broke off."""
     lines = _EventWriter(context, runtime.snapshot.config.server.keep_alive)
     try:
         async for chunks in stream:
@@ -82,23 +84,23 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, runtime
             if not lines.begun:
                 await context.send_initial_metadata((*answer_headers(call), ("cache-control", "no-cache")))
             await lines.write(events)
-        await lines.write(_DONE)
+        return await lines.last(_DONE)
     except GatewayError as error:
         if not lines.begun:
             raise
-        await lines.fail(error, call)
+        return await lines.fail(error, call)
     except asyncio.CancelledError:
         if not (lines.begun and runtime.overdue):
             raise
         running_task().uncancel()
-        await lines.fail(cut_short(), call)
+        return await lines.fail(cut_short(), call)
     except grpc.aio.InternalError:
         raise  # nobody reads any more
     except Exception:
         if not lines.begun:
             raise
         log.exception("internal error", extra={"facts": {"generation_id": call.generation_id}})
-        await lines.fail(GatewayError("internal_error", INTERNAL_MESSAGE), call)
+        return await lines.fail(GatewayError("internal_error", INTERNAL_MESSAGE), call)
     finally:
         lines.close()
 
@@ -126,21 +128,24 @@ class _EventWriter:
         self._comment: asyncio.Task[None] | None = None
 
     async def write(self, data: bytes) -> None:
-        # gRPC takes one message of a call at a time.
-        if self._comment is not None:
-            await asyncio.wait((self._comment,))
+        await self._comment_written()
         if not self.begun:
             self.begun = True
             self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
         self._writing = True
-        await self._context.write(HttpBody(content_type="text/event-stream", data=data))
+        await self._context.write(_message(data))
         self._writing = False
         self._last = self._loop.time()
 
-    async def fail(self, error: GatewayError, call: Call) -> None:
-        """End the stream with an error event."""
+    async def last(self, data: bytes) -> bytes:
+        """Return the stream's last message, once nothing else is being written."""
+        await self._comment_written()
+        return _message(data)
+
+    async def fail(self, error: GatewayError, call: Call) -> bytes:
+        """Return an error event as the stream's last message."""
         call.facts.update(status=200, outcome=error.wire_code)
-        await self.write(error_event(error, call.generation_id))
+        return await self.last(error_event(error, call.generation_id))
 
     def close(self) -> None:
         if self._timer is not None:
@@ -157,7 +162,16 @@ class _EventWriter:
 
     async def _write_comment(self) -> None:
         try:
-            await self._context.write(_COMMENT)
+            await self._context.write(_message(_COMMENT))
             self._last = self._loop.time()
         finally:
             self._comment = None
+
+    async def _comment_written(self) -> None:
+        """Wait until no comment is being written: gRPC takes one message of a call at a time."""
+        if self._comment is not None:
+            await asyncio.wait((self._comment,))
+
+
+def _message(data: bytes) -> bytes:
+    return bytes(HttpBody(content_type="text/event-stream", data=data).SerializeToString())

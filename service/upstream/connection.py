@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from service.upstream.pace import Pace
+
 if TYPE_CHECKING:
     from service.upstream.pool import Origin
 
@@ -61,6 +63,8 @@ class Connection(asyncio.Protocol):
         self._chunks: deque[bytes] = deque()
         self._unread = 0
         self._reading_paused = False
+        self._pace: Pace | None = None
+        self._held = False
         self._writing_paused = False
 
     # What its user calls.
@@ -80,6 +84,7 @@ class Connection(asyncio.Protocol):
         self.headers = {}
         self.answered = self._has_head = self._complete = self._sent = False
         self._head_bytes = self._unread = 0
+        self._pace = None
         # The answer before may have been left unread.
         self._chunks.clear()
         self._resume_reading()
@@ -116,6 +121,16 @@ class Connection(asyncio.Protocol):
             self._resume_reading()
         return data
 
+    def gather(self, pace: Pace) -> None:
+        """Until the answer's end, wait for one's turn before each reading when the worker is busy."""
+        self._pace = pace
+
+    def go_on(self) -> None:
+        """It is this connection's turn."""
+        self._held = False
+        if self._failure is None and not self._reading_paused and self._transport is not None:
+            self._transport.resume_reading()
+
     def abort(self) -> None:
         """End the connection at once. Whoever waits on it reads `Lost`."""
         self._failure = self._failure or Lost(None)
@@ -150,6 +165,8 @@ class Connection(asyncio.Protocol):
         elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
+        if self._pace is not None and self._pace.busy:
+            self._hold(self._pace)
         self._wake()
 
     def eof_received(self) -> None:
@@ -227,7 +244,17 @@ class Connection(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._reading_paused and self._transport is not None:
             self._reading_paused = False
-            self._transport.resume_reading()
+            if not self._held:
+                self._transport.resume_reading()
+
+    def _hold(self, pace: Pace) -> None:
+        """Read no more before this connection's next turn."""
+        if self._held or self._complete or self._failure is not None:
+            return
+        self._held = True
+        pace.hold(self)
+        if not self._reading_paused and self._transport is not None:
+            self._transport.pause_reading()
 
     def _break(self) -> None:
         """Give up on an answer whose framing is wrong. What was sound before it can still be read."""

@@ -13,6 +13,7 @@ from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.inflate import CODINGS, BadlyCompressed, Inflated
+from service.upstream.pace import Pace
 from service.upstream.response import (
     MAX_ERROR_BYTES,
     CallTimeouts,
@@ -98,12 +99,14 @@ class Watch:
 class NetworkResponse:
     """A `Response` that a connection carries. The connection's owner gives it back."""
 
-    def __init__(self, name: str, provider: Provider, connection: Connection, watch: Watch) -> None:
+    def __init__(self, name: str, provider: Provider, connection: Connection, watch: Watch, pace: Pace) -> None:
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
         self._name = name
         self._provider = provider
         self._watch = watch
+        self._connection = connection
+        self._pace = pace
         # A coding that is not known here is read as it is: some servers write a charset there.
         compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
         self._next = Inflated(connection.next).next if compressed else connection.next
@@ -132,25 +135,30 @@ class NetworkResponse:
         clock = asyncio.get_running_loop().time
         decoder = EventDecoder(self._provider.max_event_bytes)
         seen = False
-        while True:
-            watch.waiting_since = clock()
-            try:
-                chunk = await self._next()
-            except (Lost, Malformed, BadlyCompressed):
-                raise self._broken() from None
-            watch.waiting_since = None
-            if not chunk:
-                break
-            try:
-                events = decoder.feed(chunk)
-            except EventTooLarge as error:
-                raise event_too_large(self._name, self._provider.max_event_bytes, self.status) from error
-            if events:
-                if not seen:
-                    seen = True
-                    watch.first_event()
-                yield events
-        watch.stop()
+        self._pace.begin()
+        try:
+            while True:
+                watch.waiting_since = clock()
+                try:
+                    chunk = await self._next()
+                except (Lost, Malformed, BadlyCompressed):
+                    raise self._broken() from None
+                watch.waiting_since = None
+                if not chunk:
+                    break
+                try:
+                    events = decoder.feed(chunk)
+                except EventTooLarge as error:
+                    raise event_too_large(self._name, self._provider.max_event_bytes, self.status) from error
+                if events:
+                    if not seen:
+                        seen = True
+                        watch.first_event()
+                        self._connection.gather(self._pace)
+                    yield events
+            watch.stop()
+        finally:
+            self._pace.end()
 
     def _broken(self) -> ProviderFailure:
         expired = self._watch.expired
