@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 from gateway.v1 import openai_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
@@ -17,6 +15,7 @@ from service import codec
 from service.chat import Call, ChatStream
 from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
+from service.faces.events import EventEncoder
 from service.faces.interceptor import CALL, Context, answer_headers, cut_short, json_message, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
@@ -78,9 +77,10 @@ def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
 async def _send_events(stream: ChatStream, call: Call, context: Context, runtime: Runtime) -> bytes:
     """Write a stream's events, and return the last message: what ends it, or the error with which it broke off."""
     lines = _EventWriter(context, runtime.snapshot.config.server.keep_alive)
+    encoder = EventEncoder()
     try:
         async for chunks in stream:
-            events = _events(chunks)
+            events = encoder.encode(chunks)
             if not lines.begun:
                 await context.send_initial_metadata((*answer_headers(call), ("cache-control", "no-cache")))
             await lines.write(events)
@@ -103,12 +103,6 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, runtime
         return await lines.fail(GatewayError("internal_error", INTERNAL_MESSAGE), call)
     finally:
         lines.close()
-
-
-def _events(chunks: Sequence[ChatCompletionChunk]) -> bytes:
-    if len(chunks) == 1:
-        return b"data: %b\n\n" % codec.encode(chunks[0])
-    return b"".join([b"data: %b\n\n" % codec.encode(chunk) for chunk in chunks])
 
 
 class _EventWriter:

@@ -122,11 +122,11 @@ class Connection(asyncio.Protocol):
         return data
 
     def gather(self, pace: Pace) -> None:
-        """Until the answer's end, wait for one's turn before each reading when the worker is busy."""
+        """Until the answer's end, wait a moment before each reading when the worker is busy."""
         self._pace = pace
 
     def go_on(self) -> None:
-        """It is this connection's turn."""
+        """See `service.upstream.pace.Reader`."""
         self._held = False
         if self._failure is None and not self._reading_paused and self._transport is not None:
             self._transport.resume_reading()
@@ -248,7 +248,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _hold(self, pace: Pace) -> None:
-        """Read no more before this connection's next turn."""
+        """Read no more for a moment."""
         if self._held or self._complete or self._failure is not None:
             return
         self._held = True

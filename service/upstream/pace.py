@@ -1,23 +1,25 @@
 """Lets the streams of a busy worker gather their events, so that those of some milliseconds are read and sent together.
 
 Most of what an event costs is spent on each piece that arrives: waking up, reading, and sending it on. As long as the
-worker has time to spare, each piece is read at once. When it has little, a stream that was read from is not read from
-again before the next turn; with nothing held back its events would wait just as long, for their turn in a queue.
+worker has time to spare, each piece is read at once. When it has little, a stream that was read from is left alone for
+a moment; with nothing held back its events would wait just as long, for their turn in a queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-TURN_S = 0.010
-"""The longest that an event is held back."""
+HOLD_S = 0.010
+"""An event is held back so long at most."""
 _BUSY = 0.7
 """The share of its time that the event loop's thread works, from which on the worker is busy."""
-_MEMORY = 4
-"""The share is a mean over so many turns."""
+_LOOK_S = 0.02
+"""How often the load is looked at. It is a mean over some looks, the last `1 / _MEMORY` of them for the most part."""
+_MEMORY = 0.25
 
 
 class Reader(Protocol):
@@ -29,42 +31,49 @@ class Reader(Protocol):
 
 
 class Pace:
-    """Says whether the worker is busy, and gives readers that are held their turn."""
+    """Says whether the worker is busy, and lets readers that are held go on, each after its own time."""
 
     def __init__(self, spent: Callable[[], float] = time.thread_time) -> None:
         """`spent` is a reading of the time that this thread has worked, in seconds."""
         self.busy = False
         self._spent = spent
         self._streams = 0
-        self._held: list[Reader] = []
         self._load = 0.0
-        self._before = (0.0, 0.0)
-        self._timer: asyncio.TimerHandle | None = None
+        self._looked = (0.0, 0.0)
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._held: deque[tuple[float, Reader]] = deque()
+        self._release_timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """Count a stream that begins: load is only measured while there are any."""
         self._streams += 1
-        if self._timer is None:
+        if self._look_timer is None:
             loop = asyncio.get_running_loop()
-            self._before = loop.time(), self._spent()
-            self._timer = loop.call_later(TURN_S, self._turn, loop)
+            self._looked = loop.time(), self._spent()
+            self._look_timer = loop.call_later(_LOOK_S, self._look, loop)
 
     def end(self) -> None:
         """Count a stream that has ended."""
         self._streams -= 1
 
     def hold(self, reader: Reader) -> None:
-        """Let a reader wait for the next turn. Some stream has begun."""
-        self._held.append(reader)
+        """Call a reader's `go_on` in a moment."""
+        loop = asyncio.get_running_loop()
+        self._held.append((loop.time() + HOLD_S, reader))
+        if self._release_timer is None:
+            self._release_timer = loop.call_later(HOLD_S, self._release, loop)
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now, spent = loop.time(), self._spent()
-        elapsed, worked = now - self._before[0], spent - self._before[1]
-        self._before = now, spent
+        elapsed, worked = now - self._looked[0], spent - self._looked[1]
+        self._looked = now, spent
         if elapsed > 0:
-            self._load += (worked / elapsed - self._load) / _MEMORY
+            self._load += (worked / elapsed - self._load) * _MEMORY
         self.busy = self._load > _BUSY
-        held, self._held = self._held, []
-        for reader in held:
-            reader.go_on()
-        self._timer = loop.call_later(TURN_S, self._turn, loop) if self._streams else None
+        self._look_timer = loop.call_later(_LOOK_S, self._look, loop) if self._streams else None
+
+    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
+        held, now = self._held, loop.time()
+        while held and held[0][0] <= now:
+            held.popleft()[1].go_on()
+        self._release_timer = loop.call_later(held[0][0] - now, self._release, loop) if held else None

@@ -48,6 +48,8 @@ class EventDecoder:
         if b"\r" in chunk:
             self._skip_newline = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if not (self._line or self._data or self._size or self._at_start) and (usual := self._usual(chunk)):
+            return usual
 
         first, newline, rest = chunk.partition(b"\n")
         if not newline:
@@ -70,6 +72,15 @@ class EventDecoder:
         if last:
             self._keep(last)
         return events
+
+    def _usual(self, chunk: bytes) -> list[Event] | None:
+        """Return the events of a chunk that holds nothing but whole ones with a single data line each, else None."""
+        if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")):
+            return None
+        found = chunk[6:-2].split(b"\n\ndata: ")
+        if chunk.count(b"\n") != 2 * len(found) or len(max(found, key=len)) + 7 > self._max_event_bytes:
+            return None
+        return [Event("message", data) for data in found]
 
     def _keep(self, part: bytes) -> None:
         """Keep a part of a line until its end comes; joined once, so that a long line costs no more than its length."""

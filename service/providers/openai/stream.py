@@ -14,6 +14,7 @@ from gateway.v1.chat_response_pb2 import ChatCompletionChunk, ChunkChoice
 from service import codec
 from service.codec import AnswerError
 from service.errors import FailureKind, ProviderFailure
+from service.providers.openai.alike import Alike
 from service.providers.openai.answer import adopt_reasoning, made_call_id, raise_error, read
 from service.providers.openai.errors import failure, find_error
 from service.upstream.sse import Event
@@ -39,12 +40,13 @@ class _Choice:
 class OpenAiStreamDecoder:
     """Decodes one stream. See `service.providers.dialect.StreamDecoder`."""
 
-    __slots__ = ("_choices", "_held", "_unfinished")
+    __slots__ = ("_alike", "_choices", "_held", "_unfinished")
 
     def __init__(self) -> None:
         self._choices: dict[int, _Choice] = {}
         self._held: dict[str, str] = {}
         self._unfinished = 0
+        self._alike = Alike()
 
     @property
     def finished(self) -> bool:
@@ -62,6 +64,8 @@ class OpenAiStreamDecoder:
             return ()
         if event.event == "error":
             raise _event_failure(data)
+        if (repeated := self._alike.read(data)) is not None:
+            return (repeated,)
         chunk = read(ChatCompletionChunk, data)
         choices = chunk.choices
         ended = [place for place, choice in enumerate(choices) if not self._take(choice, chunk)]
@@ -70,10 +74,13 @@ class OpenAiStreamDecoder:
         if not choices and not chunk.HasField("usage"):
             # Clients expect a choice in every chunk but that of usage, so what else it says waits for one that has.
             self._held.update(chunk.extra)
+            self._alike.forget()
             return ()
         if self._held:
             chunk.extra.update(self._held | dict(chunk.extra))
             self._held = {}
+        else:
+            self._alike.learn(data, chunk)
         return (chunk,)
 
     def _take(self, choice: ChunkChoice, chunk: ChatCompletionChunk) -> bool:
@@ -89,6 +96,7 @@ class OpenAiStreamDecoder:
         if finish_reason:
             state.finished = True
             self._unfinished -= 1
+            self._alike.forget()
         else:
             choice.ClearField("finish_reason")
         if delta.extra:

@@ -1,0 +1,64 @@
+"""Chunks as server-sent events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+
+from service import codec
+
+# Within a string the quotes would be escaped, so this is a key and its value wherever it stands.
+_CONTENT = re.compile(rb'"content":"((?:[^"\\]|\\.)*+)"')
+
+
+class EventEncoder:
+    """Makes the events of one stream.
+
+    Most chunks differ from the one before in their text only. What such a chunk is written as is what that one was,
+    with another text: the whole codec is only asked about chunks that differ in more.
+    """
+
+    __slots__ = ("_before", "_head", "_tail")
+
+    def __init__(self) -> None:
+        self._before: ChatCompletionChunk | None = None
+        self._head = b""
+        self._tail = b""
+
+    def encode(self, chunks: Sequence[ChatCompletionChunk]) -> bytes:
+        """Return chunks as events. They are used up: some lose their text."""
+        if len(chunks) == 1:
+            return self._event(chunks[0])
+        return b"".join([self._event(chunk) for chunk in chunks])
+
+    def _event(self, chunk: ChatCompletionChunk) -> bytes:
+        choices = chunk.choices
+        if len(choices) != 1:
+            return _event(chunk)
+        delta = choices[0].delta
+        text = delta.content
+        if not text:
+            return _event(chunk)
+        if self._before is not None:
+            delta.content = ""
+            if chunk == self._before:
+                return b"%b%b%b" % (self._head, codec.dumps(text), self._tail)
+            delta.content = text
+        event = _event(chunk)
+        self._learn(chunk, event)
+        return event
+
+    def _learn(self, chunk: ChatCompletionChunk, event: bytes) -> None:
+        found = list(_CONTENT.finditer(event))
+        if len(found) == 1:
+            before = ChatCompletionChunk()
+            before.CopyFrom(chunk)
+            before.choices[0].delta.content = ""
+            self._before = before
+            self._head, self._tail = event[: found[0].start(1) - 1], event[found[0].end(1) + 1 :]
+
+
+def _event(chunk: ChatCompletionChunk) -> bytes:
+    return b"data: %b\n\n" % codec.encode(chunk)

@@ -1,0 +1,73 @@
+"""Reads an event that differs from an earlier one of its stream only in its text from what that one meant.
+
+Most events of a stream do: the provider's id, model and all else stand in every one of them, byte for byte.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+
+from service.providers.openai.answer import read
+
+_CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*+)"')
+_PROBE = "probe"
+_MOST_MISSES = 8
+"""Some providers put something new into each event: then there is nothing to learn."""
+
+
+class Alike:
+    """What the last event with text alone was like."""
+
+    __slots__ = ("_head", "_misses", "_tail", "_what")
+
+    def __init__(self) -> None:
+        self._what: ChatCompletionChunk | None = None
+        self._head = b""
+        self._tail = b""
+        self._misses = 0
+
+    def read(self, data: bytes) -> ChatCompletionChunk | None:
+        """Return the chunk of an event that is like the one learned; None for any other."""
+        what, head, tail = self._what, self._head, self._tail
+        if what is None or not (data.startswith(head) and data.endswith(tail)) or len(data) < len(head) + len(tail):
+            return None
+        try:
+            # A text that ends before the tail, or is no text, is no JSON this way either.
+            text = orjson.loads(b'"%b"' % data[len(head) : len(data) - len(tail)])
+        except orjson.JSONDecodeError:
+            return None
+        chunk = ChatCompletionChunk()
+        chunk.CopyFrom(what)
+        chunk.choices[0].delta.content = text
+        self._misses = 0
+        return chunk
+
+    def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
+        """Take an event and the chunk that it means as what the next may be like, if it has text and nothing else."""
+        if self._misses > _MOST_MISSES or not _is_text(chunk):
+            return
+        self._misses += 1
+        found = list(_CONTENT.finditer(data))
+        if len(found) != 1:
+            return
+        head, tail = data[: found[0].start(1)], data[found[0].end(1) :]
+        probed = read(ChatCompletionChunk, b"%b%b%b" % (head, _PROBE.encode(), tail))
+        if probed.choices[0].delta.content == _PROBE:
+            self._what = ChatCompletionChunk()
+            self._what.CopyFrom(chunk)
+            self._head, self._tail = head, tail
+
+    def forget(self) -> None:
+        """Take no event for one like those before."""
+        self._what = None
+
+
+def _is_text(chunk: ChatCompletionChunk) -> bool:
+    if len(chunk.choices) != 1 or chunk.HasField("usage"):
+        return False
+    choice = chunk.choices[0]
+    given = [field.name for field, _ in choice.delta.ListFields()]
+    return given == ["content"] and not choice.finish_reason
