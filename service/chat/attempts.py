@@ -117,7 +117,8 @@ class Attempts:
         try:
             encoded = target.dialect.encode(request, target.provider, endpoint, refused)
             self._record.sent(encoded)
-            self._record.step("ask", {"provider": endpoint.provider, "upstream_model": endpoint.model})
+            if self._record.traces:
+                self._record.step("ask", {"provider": endpoint.provider, "upstream_model": endpoint.model})
             timeouts = attempt_timeouts(
                 target.provider.timeouts,
                 streamed=request.stream,

@@ -55,11 +55,12 @@ class Job:
         self._native_id = ""
         self._plan = plan(self._request, self._model, surroundings)
         self._request.ClearField("provider")
-        self._record.step(
-            "route",
-            {"order": [target.endpoint.provider for target in self._plan.targets]},
-            {"left": {left.endpoint.provider: left.reason for left in self._plan.left}},
-        )
+        if self._record.traces:
+            self._record.step(
+                "route",
+                {"order": [target.endpoint.provider for target in self._plan.targets]},
+                {"left": {left.endpoint.provider: left.reason for left in self._plan.left}},
+            )
         self._attempts = Attempts(deps, self._plan, call, self._record)
 
     @classmethod

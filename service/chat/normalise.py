@@ -51,6 +51,36 @@ class Options(NamedTuple):
     dropped: tuple[str, ...]
 
 
+_ASKING = frozenset(
+    (
+        "speed",
+        "max_tool_calls",
+        "prompt_cache_key",
+        "session_id",
+        "provider",
+        "provider_options",
+        "stream_options",
+        "usage",
+        "meta",
+        "echo_upstream_request",
+        "debug",
+    )
+)
+"""The fields that options are made from."""
+_NOTHING = Options(
+    stream_usage=False,
+    cost=False,
+    meta=False,
+    upstream_request=False,
+    upstream_response=False,
+    trace="",
+    max_tool_calls=None,
+    sticky_key="",
+    session_id="",
+    dropped=(),
+)
+
+
 class Normalised(NamedTuple):
     """A request ready for routing, with the gateway's own part of it. `tools`: server tools by function name."""
 
@@ -80,10 +110,10 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
         _check_tool_choice(request, registry, tools)
     if tools and request.n > 1:
         raise GatewayError("invalid_value", "n must be 1 together with server tools", param="n")
-    options = _options(request, has_server_tools=bool(tools))
-    for field, _ in request.ListFields():
-        if field.name in _OWN_FIELDS:
-            request.ClearField(field.name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
+    given = {field.name for field, _ in request.ListFields()}
+    options = _NOTHING if given.isdisjoint(_ASKING) else _options(request, has_server_tools=bool(tools))
+    for name in given & _OWN_FIELDS:
+        request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
     return Normalised(request, options, tools)
 
 

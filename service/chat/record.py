@@ -39,6 +39,8 @@ class Record:
         self._events: list[bytes] = []
         self._event_bytes = 0
         self._trace: list[TraceStep] = []
+        self.traces = bool(options.trace)
+        """Whether steps are wanted; saying what one was costs something."""
 
     def ms(self) -> float:
         """Milliseconds since the request came."""
@@ -46,7 +48,7 @@ class Record:
 
     def step(self, name: str, summary: dict[str, Any], values: dict[str, Any] | None = None) -> None:
         """Trace a step; `values` are told at level full only."""
-        if self._options.trace:
+        if self.traces:
             full = {**summary, **(values or {})} if self._options.trace == "full" else summary
             text = self._masker.mask(orjson.dumps(full).decode())
             self._trace.append(TraceStep(at_ms=round(self.ms(), 3), step=name, detail=text))

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
-from ulid import ULID
+from ulid_transform import ulid_now
 
 from service.chat import Call
 from service.config import Key
@@ -26,6 +26,9 @@ from service.sent import Sending, SentRecord, admit
 
 CALL: ContextVar[Call] = ContextVar("call")
 """The call that the running task serves."""
+
+_METADATA: ContextVar[Metadata] = ContextVar("metadata")
+# Read once, before the method is looked up: gRPC makes them anew whenever they are asked for.
 
 log = logging.getLogger("gateway")
 
@@ -51,6 +54,7 @@ _NOBODY = Key(name="", sha256="0" * 64)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 """The context of a call; the classes themselves are no generics at run time."""
 
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 Behaviour = Callable[[Any, Context], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -70,6 +74,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """Return the method's wrapped handler; None for a method that is not there."""
+        _METADATA.set(handler_call_details.invocation_metadata)
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
         if wrapped is None:
@@ -96,7 +101,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         asks = method in _JSON_METHODS or method.startswith(_NATIVE_PREFIX)
 
         async def serve(request: Any, context: Context) -> Any:
-            call = Call(f"chatcmpl-{ULID()}", _NOBODY, time.monotonic(), int(time.time()))
+            call = Call(f"chatcmpl-{ulid_now()}", _NOBODY, time.monotonic(), int(time.time()))
             task = running_task()
             runtime.enter(task)
             # Not in `finally`: gRPC sends what is returned here afterwards, and a slow reader may keep it waiting.
@@ -105,7 +110,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             sending: Sending | None = None
             try:
                 if not is_open:
-                    metadata = dict(context.invocation_metadata() or ())
+                    metadata = dict(_METADATA.get())
                     self._admit(call, context, metadata)
                     if asks and (sending := admit(metadata, self._sent)) is not None:
                         call.before_sending = sending.begin

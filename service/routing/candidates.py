@@ -84,7 +84,7 @@ def plan(request: CreateChatCompletionRequest, model_id: str, surroundings: Surr
     Raises:
         GatewayError: model_not_allowed, no_allowed_provider or unsupported_by_model, when nobody is left.
     """
-    preferences = _Preferences(request.provider)
+    preferences = _Preferences(request.provider) if request.HasField("provider") else _NO_PREFERENCES
     needs = read_needs(request, model_id)
     targets: list[Target] = []
     refused: list[tuple[Endpoint, _Verdict]] = []
@@ -152,10 +152,9 @@ class _Preferences:
 
     def verdict(self, endpoint: Endpoint) -> _Verdict | None:
         """Return why the caller does not want an endpoint, or None."""
-        name = fold(endpoint.provider)
-        if self._only and name not in self._only:
+        if self._only and fold(endpoint.provider) not in self._only:
             return _Verdict(_Stage.PREFERENCE, "not in provider.only", "provider.only")
-        if name in self._ignore:
+        if self._ignore and fold(endpoint.provider) in self._ignore:
             return _Verdict(_Stage.PREFERENCE, "in provider.ignore", "provider.ignore")
         if endpoint.status == "alpha" and not self._routing.include_alpha:
             return _Verdict(_Stage.PREFERENCE, "in alpha: needs provider.include_alpha", "provider.include_alpha")
@@ -171,6 +170,9 @@ class _Preferences:
         return (limit.HasField("prompt") and prices.input > limit.prompt) or (
             limit.HasField("completion") and prices.output > limit.completion
         )
+
+
+_NO_PREFERENCES = _Preferences(ProviderRouting())
 
 
 def _unable(

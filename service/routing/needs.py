@@ -21,6 +21,7 @@ _JSON_FORMATS = (
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT,
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
 )
+_PARAMETERS = frozenset(PARAMETERS)
 _FREE_CHOICES = (ToolChoiceMode.TOOL_CHOICE_MODE_UNSPECIFIED, ToolChoiceMode.TOOL_CHOICE_MODE_AUTO)
 _OUTPUTS = MappingProxyType(
     {Modality.MODALITY_TEXT: "text", Modality.MODALITY_IMAGE: "image", Modality.MODALITY_AUDIO: "audio"}
@@ -73,13 +74,15 @@ class Needs(NamedTuple):
 def read_needs(request: CreateChatCompletionRequest, model_id: str) -> Needs:
     """Return what a normalised request asks of an endpoint."""
     characters, inputs = _read_messages(request)
-    given = field_names(request)
+    given = frozenset(field_names(request))
     return Needs(
         model_id=model_id,
         inputs=inputs,
-        outputs=tuple(_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS),
-        parameters=frozenset(PARAMETERS.keys() & given),
-        capabilities=tuple(name for name, asks in _CAPABILITIES.items() if name in given and asks(request)),
+        outputs=tuple([_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS]),
+        parameters=_PARAMETERS & given,
+        capabilities=()
+        if given.isdisjoint(_CAPABILITIES)
+        else tuple(name for name, asks in _CAPABILITIES.items() if name in given and asks(request)),
         max_tokens=request.max_completion_tokens,
         prompt_characters=characters,
     )
@@ -115,6 +118,8 @@ def find_lack(needs: Needs, endpoint: Endpoint) -> Lack | None:
 
 def missing_parameters(needs: Needs, endpoint: Endpoint) -> list[str]:
     """Return the parameters of a request that an endpoint does not take, sorted."""
+    if endpoint.supported_parameters is None:
+        return []
     return sorted(name for name in needs.parameters if not takes(endpoint, name))
 
 

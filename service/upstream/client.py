@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
@@ -32,18 +34,23 @@ _HEADERS: Mapping[str, str] = MappingProxyType(
 class Upstream:
     """Sends requests to providers.
 
-    `players` makes the scripts of the dialects that are served within this process. Certificate files are read at once.
+    `players` makes the scripts of the dialects that are served within this process. `spent` is a reading of the time
+    that the event loop's thread has worked, in seconds: streams of a busy one gather their events. Certificate files
+    are read at once.
 
     Raises:
         OSError: a provider's `ca_file` cannot be read, or holds no certificates (ssl.SSLError).
     """
 
     def __init__(
-        self, providers: Mapping[str, Provider], players: Mapping[str, Callable[[UpstreamRequest], Script]]
+        self,
+        providers: Mapping[str, Provider],
+        players: Mapping[str, Callable[[UpstreamRequest], Script]],
+        spent: Callable[[], float] = time.thread_time,
     ) -> None:
         self._providers = providers
         self._players = players
-        self._pace = Pace()
+        self._pace = Pace(spent)
         # Reading the system's certificates takes some 20 ms; without them a context trusts nobody.
         secure = any(provider.base_url.startswith("https:") for provider in providers.values())
         usual = _tls(None) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -205,10 +212,16 @@ def _head(to: Address, request: UpstreamRequest) -> bytes:
     Raises:
         ValueError: a header holds a line break.
     """
-    headers = {"host": to.authority, **_HEADERS, **request.headers, "content-length": str(len(request.body))}
+    return b"%bcontent-length: %d\r\n\r\n" % (_lines(to, tuple(request.headers.items())), len(request.body))
+
+
+@lru_cache(maxsize=256)
+def _lines(to: Address, own: tuple[tuple[str, str], ...]) -> bytes:
+    """Return what the heads of all requests with the same headers begin with."""
+    headers = {"host": to.authority, **_HEADERS, **dict(own)}
     lines = [f"POST {to.target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
-    text = "\r\n".join((*lines, "", ""))
-    if text.count("\n") != len(lines) + 1 or text.count("\r") != len(lines) + 1:
+    text = "\r\n".join((*lines, ""))
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines):
         raise ValueError("a header of the request holds a line break")
     return text.encode()
 

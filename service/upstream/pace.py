@@ -8,7 +8,6 @@ a moment; with nothing held back its events would wait just as long, for their t
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -33,7 +32,7 @@ class Reader(Protocol):
 class Pace:
     """Says whether the worker is busy, and lets readers that are held go on, each after its own time."""
 
-    def __init__(self, spent: Callable[[], float] = time.thread_time) -> None:
+    def __init__(self, spent: Callable[[], float]) -> None:
         """`spent` is a reading of the time that this thread has worked, in seconds."""
         self.busy = False
         self._spent = spent

@@ -41,9 +41,11 @@ def answer_limit(sent_at: float, timeouts: CallTimeouts) -> Limit | None:
         ("response", timeouts.response),
         ("total", timeouts.total),
     )
-    return min(
-        (Limit(sent_at + seconds, name, seconds) for name, seconds in given if seconds is not None), default=None
-    )
+    soonest: Limit | None = None
+    for name, seconds in given:
+        if seconds is not None and (soonest is None or sent_at + seconds < soonest.at):
+            soonest = Limit(sent_at + seconds, name, seconds)
+    return soonest
 
 
 _TIMEOUT_TEXTS = {

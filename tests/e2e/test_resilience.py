@@ -199,6 +199,8 @@ async def test_streams_of_a_killed_worker_do_not_look_whole(gateway_of: StartGat
         config = configuration({"p": {"base_url": provider.url}}, {"m": ["p"]}, {"workers": 2})
         gateway = await asyncio.to_thread(gateway_of, config)
         async with client_of(gateway) as client:
+            # Envoy balances over connections that stand; before, it draws lots.
+            await ask_all(client, [question("no such model") for _ in range(40)])
             asking = [asyncio.ensure_future(ask(client, question("m", stream=True))) for _ in range(20)]
             await until(lambda: len(provider.requests) == 20)
             await asyncio.sleep(0.5)

@@ -61,13 +61,14 @@ def encode(
     report = Report()
     # What is refused below a field (`stream_options.include_usage`) is left out with the whole field.
     left_out = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in refused}
-    given = to_json(request)
+    given, extra = to_json(request), request.extra
     body: dict[str, Any] = {"model": endpoint.model}
     for name, value in given.items():
         upstream_name = _UPSTREAM_NAMES.get(name, name)
-        if name not in request.extra and not _is_parameter(name):
+        unknown = name in extra
+        if not (unknown or _is_parameter(name)):
             continue
-        if upstream_name in left_out or not (name in request.extra or _is_supported(name, endpoint)):
+        if upstream_name in left_out or not (unknown or _is_supported(name, endpoint)):
             report.drop(name)
         else:
             body[upstream_name] = value

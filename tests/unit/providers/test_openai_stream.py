@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service import codec
 from service.errors import FailureKind, ProviderFailure
@@ -320,3 +322,64 @@ def test_unknown_events_and_fields_are_no_error() -> None:
 
     assert found.extra["new"] == "1"
     assert found.choices[0].delta.extra["new"] == "2"
+
+
+TEXTS = st.one_of(st.text(), st.sampled_from(['"content":"', '"', "\\", '","content":"x', "\u2028\n\r", "\x00", ""]))
+
+
+@st.composite
+def text_events(draw: st.DrawFn) -> bytes:
+    """An event with text most of the time, as one of two providers writes it, and sometimes with something else."""
+    delta: dict[str, Any] = {"content": draw(TEXTS)}
+    fields: dict[str, Any] = {}
+    finish_reason = None
+    match draw(st.integers(0, 11)):
+        case 0:
+            delta["role"] = "assistant"
+        case 1:
+            delta["reasoning"] = draw(TEXTS)
+        case 2:
+            fields["obfuscation"] = draw(TEXTS)
+        case 3:
+            fields["usage"] = USAGE
+        case 4:
+            finish_reason = draw(st.sampled_from(["stop", "length"]))
+        case 5:
+            delta = {}
+        case 6:
+            delta["content"] = None
+    value = {"id": "r", "choices": [{"index": draw(st.integers(0, 1)), "delta": delta, "finish_reason": finish_reason}]}
+    separators = draw(st.sampled_from([None, (",", ":")]))
+    return json.dumps(value | fields, separators=separators, ensure_ascii=draw(st.booleans())).encode()
+
+
+@given(st.lists(text_events(), max_size=10))
+def test_an_event_means_the_same_whatever_came_before(events: list[bytes]) -> None:
+    """No two events are alike when each has some more space within: then none is read from the one before."""
+    unlike = [b"{" + b" " * (place + 1) + event[1:] for place, event in enumerate(events)]
+    assert read(stream_decoder(), *events) == read(stream_decoder(), *unlike)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        b'{"id":"r","choices":[{"index":0,"delta":{"content":"a\x01b"}}]}',
+        b'{"id":"r","choices":[{"index":0,"delta":{"content":"\xff"}}]}',
+        b'{"id":"r","choices":[{"index":0,"delta":{"content":"a" "b"}}]}',
+        b'{"id":"r","choices":[{"index":0,"delta":{"content":"\\x"}}]}',
+    ],
+)
+def test_an_event_that_is_no_json_is_none_after_one_that_is_alike(second: bytes) -> None:
+    decoder = stream_decoder()
+    (first,) = read(decoder, b'{"id":"r","choices":[{"index":0,"delta":{"content":"a"}}]}')
+    assert first.choices[0].delta.content == "a"
+    with pytest.raises(ProviderFailure) as caught:
+        read(decoder, second)
+    assert caught.value.kind is FailureKind.MALFORMED
+
+
+def test_a_name_that_stands_twice_is_read_as_ever() -> None:
+    """Of a name that stands twice the last value counts."""
+    decoder = stream_decoder()
+    events = [b'{"choices":[{"index":0,"delta":{"content":"%d","c\\u006fntent":"same"}}]}' % n for n in range(3)]
+    assert text_of(read(decoder, *events)) == "same" * 3

@@ -1,0 +1,44 @@
+"""Events of a stream: each is what the codec makes of its chunk, whatever the chunk before was like."""
+
+from __future__ import annotations
+
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk, ChunkChoice, Delta, Usage
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import codec
+from service.faces.events import EventEncoder
+
+TEXTS = st.one_of(st.text(), st.sampled_from(['"content":"', '"', "\\", '","content":"x', "\u2028\n", "é", ""]))
+
+
+@st.composite
+def chunks(draw: st.DrawFn) -> ChatCompletionChunk:
+    """A chunk with text most of the time, and sometimes with what is seldom there."""
+    chunk = ChatCompletionChunk(id="chatcmpl-1", object="chat.completion.chunk", created=1, model="m", provider="p")
+    for index in range(draw(st.sampled_from([1, 1, 1, 1, 0, 2]))):
+        delta = Delta(content=draw(TEXTS))
+        choice = ChunkChoice(index=index, delta=delta)
+        match draw(st.integers(0, 9)):
+            case 0:
+                choice.finish_reason = "stop"
+            case 1:
+                choice.delta.extra["other"] = '{"content":"x"}'
+            case 2:
+                choice.delta.reasoning_content = draw(TEXTS)
+            case 3:
+                choice.delta.ClearField("content")
+            case 4:
+                chunk.extra["obfuscation"] = codec.dumps(draw(TEXTS)).decode()
+            case 5:
+                chunk.usage.CopyFrom(Usage(prompt_tokens=1))
+        chunk.choices.append(choice)
+    return chunk
+
+
+@given(st.lists(chunks(), max_size=8), st.integers(1, 3))
+def test_events_are_the_codecs(stream: list[ChatCompletionChunk], together: int) -> None:
+    expected = b"".join(b"data: %b\n\n" % codec.encode(chunk) for chunk in stream)
+    encoder = EventEncoder()
+    pieces = [stream[at : at + together] for at in range(0, len(stream), together)]
+    assert b"".join(encoder.encode(piece) for piece in pieces) == expected
