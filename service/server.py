@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
 
 import grpc
 import uvloop
@@ -30,9 +29,10 @@ from gateway.v1 import (
 )
 from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from service import catalogue, telemetry
+from service.accepting import accepting_server
 from service.chat import ChatCompletions, Deps
 from service.config import Config
 from service.faces.chat import ChatFace
@@ -172,36 +172,19 @@ def _server(
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
     )
-    server = grpc.aio.server(interceptors=(interceptor,), options=options)
-    methods = cast(grpc.aio.Server, _Methods(server))
+    server = accepting_server((interceptor,), options)
     checks = health.aio.HealthServicer()
     openai_face = OpenAiFace(runtime, _asset("openapi.json"), _asset("docs.html"))
-    chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), methods)
-    openai_service_pb2_grpc.add_OpenAiServiceServicer_to_server(openai_face, methods)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelFace(runtime), methods)
-    provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(ProviderFace(runtime), methods)
-    health_service_pb2_grpc.add_HealthServiceServicer_to_server(HealthFace(runtime), methods)
-    health_pb2_grpc.add_HealthServicer_to_server(checks, methods)
+    chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), server)
+    openai_service_pb2_grpc.add_OpenAiServiceServicer_to_server(openai_face, server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelFace(runtime), server)
+    provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(ProviderFace(runtime), server)
+    health_service_pb2_grpc.add_HealthServiceServicer_to_server(HealthFace(runtime), server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     files: list[FileDescriptor] = [module.DESCRIPTOR for module in _FILES]
     names = [service.full_name for file in files for service in file.services_by_name.values()]
-    described = (*names, health.SERVICE_NAME, reflection.SERVICE_NAME)
-    add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server  # its module has no types
-    add_reflection(reflection.aio.ReflectionServicer(described), methods)
+    reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     return server, checks
-
-
-class _Methods:
-    """What generated code adds a service's methods to: the server, but for its registered methods.
-
-    grpc.aio waits for a call of each registered method apart, which costs every call of any of them something for each
-    (a quarter of an empty handler's time with ours); without any it waits for all methods at once.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, object]) -> None:
-        """See grpc.Server; the generic handlers serve these too."""
 
 
 def _asset(name: str) -> bytes:
