@@ -20,7 +20,7 @@ import grpc
 from grpc._cython import cygrpc
 from grpc.aio import _server
 
-_AT_ONCE = 8
+_AT_ONCE = 32
 
 
 class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types

@@ -31,7 +31,7 @@ from google.protobuf.descriptor import FileDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from service import catalogue, telemetry
+from service import catalogue, edge, telemetry
 from service.accepting import accepting_server
 from service.chat import ChatCompletions, Deps
 from service.config import Config
@@ -86,6 +86,8 @@ async def serve(settings: WorkerSettings) -> None:
     server, checks = _server(CallInterceptor(runtime, sent), runtime, config)
     if server.add_insecure_port(settings.address) == 0:
         raise OSError(f"the address {settings.address} is taken")
+    if sockets := settings.environ.get("GATEWAY_SOCKET_DIR"):
+        server.add_insecure_port(f"unix:{edge.worker_socket(sockets, settings.index)}")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -239,6 +239,7 @@ class Supervisor:
         if self._http_port is not None:
             # Other Envoys may have workers elsewhere, whose record would have to be the same.
             environ["GATEWAY_SENT_DIR"] = str(self._sent_dir)
+            environ["GATEWAY_SOCKET_DIR"] = str(self._run_dir)
         environ.pop("GATEWAY_CONFIG", None)
         if self._settings.config is not None:
             environ["GATEWAY_CONFIG"] = str(self._snapshot)
@@ -257,6 +258,7 @@ class Supervisor:
             host=settings.http_host,
             port=port,
             workers=[(_reachable(self._host), worker) for worker in self._ports],
+            sockets=[edge.worker_socket(self._run_dir, place) for place in range(len(self._ports))],
             admin_socket=self._admin_socket,
             descriptor=_ROOT / "gen" / "gateway.binpb",
             tls_cert=settings.tls_cert,
