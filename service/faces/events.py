@@ -12,6 +12,9 @@ from service import codec
 # Within a string the quotes would be escaped, so this is a key and its value wherever it stands.
 _CONTENT = re.compile(rb'"content":"((?:[^"\\]|\\.)*+)"')
 
+_MOST_MISSES = 8
+"""Some providers put something new into each chunk: then there is nothing to learn."""
+
 
 class EventEncoder:
     """Makes the events of one stream.
@@ -20,12 +23,13 @@ class EventEncoder:
     with another text: the whole codec is only asked about chunks that differ in more.
     """
 
-    __slots__ = ("_before", "_head", "_tail")
+    __slots__ = ("_before", "_head", "_misses", "_tail")
 
     def __init__(self) -> None:
         self._before: ChatCompletionChunk | None = None
         self._head = b""
         self._tail = b""
+        self._misses = 0
 
     def encode(self, chunks: Sequence[ChatCompletionChunk]) -> bytes:
         """Return chunks as events. They are used up: some lose their text."""
@@ -44,6 +48,7 @@ class EventEncoder:
         if self._before is not None:
             delta.content = ""
             if chunk == self._before:
+                self._misses = 0
                 return b"%b%b%b" % (self._head, codec.dumps(text), self._tail)
             delta.content = text
         event = _event(chunk)
@@ -51,6 +56,10 @@ class EventEncoder:
         return event
 
     def _learn(self, chunk: ChatCompletionChunk, event: bytes) -> None:
+        if self._misses > _MOST_MISSES:
+            self._before = None
+            return
+        self._misses += 1
         found = list(_CONTENT.finditer(event))
         if len(found) == 1:
             before = ChatCompletionChunk()

@@ -28,7 +28,7 @@ CALL: ContextVar[Call] = ContextVar("call")
 """The call that the running task serves."""
 
 _METADATA: ContextVar[Metadata] = ContextVar("metadata")
-# Read once, before the method is looked up: gRPC makes them anew whenever they are asked for.
+"""What came with the running task's call. gRPC makes it anew whenever it is asked for."""
 
 log = logging.getLogger("gateway")
 

@@ -47,7 +47,10 @@ class Alike:
 
     def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
         """Take an event and the chunk that it means as what the next may be like, if it has text and nothing else."""
-        if self._misses > _MOST_MISSES or not _is_text(chunk):
+        if self._misses > _MOST_MISSES:
+            self._what = None
+            return
+        if not _is_text(chunk):
             return
         self._misses += 1
         found = list(_CONTENT.finditer(data))

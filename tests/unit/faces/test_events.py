@@ -16,10 +16,10 @@ TEXTS = st.one_of(st.text(), st.sampled_from(['"content":"', '"', "\\", '","cont
 def chunks(draw: st.DrawFn) -> ChatCompletionChunk:
     """A chunk with text most of the time, and sometimes with what is seldom there."""
     chunk = ChatCompletionChunk(id="chatcmpl-1", object="chat.completion.chunk", created=1, model="m", provider="p")
-    for index in range(draw(st.sampled_from([1, 1, 1, 1, 0, 2]))):
+    for index in range(draw(st.sampled_from([1] * 10 + [0, 2]))):
         delta = Delta(content=draw(TEXTS))
         choice = ChunkChoice(index=index, delta=delta)
-        match draw(st.integers(0, 9)):
+        match draw(st.integers(0, 25)):
             case 0:
                 choice.finish_reason = "stop"
             case 1:

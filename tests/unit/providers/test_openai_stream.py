@@ -333,7 +333,7 @@ def text_events(draw: st.DrawFn) -> bytes:
     delta: dict[str, Any] = {"content": draw(TEXTS)}
     fields: dict[str, Any] = {}
     finish_reason = None
-    match draw(st.integers(0, 11)):
+    match draw(st.integers(0, 40)):
         case 0:
             delta["role"] = "assistant"
         case 1:
@@ -348,8 +348,9 @@ def text_events(draw: st.DrawFn) -> bytes:
             delta = {}
         case 6:
             delta["content"] = None
-    value = {"id": "r", "choices": [{"index": draw(st.integers(0, 1)), "delta": delta, "finish_reason": finish_reason}]}
-    separators = draw(st.sampled_from([None, (",", ":")]))
+    index = draw(st.sampled_from([0, 0, 0, 0, 0, 0, 1]))
+    value = {"id": "r", "choices": [{"index": index, "delta": delta, "finish_reason": finish_reason}]}
+    separators = draw(st.sampled_from([None, None, None, None, (",", ":")]))
     return json.dumps(value | fields, separators=separators, ensure_ascii=draw(st.booleans())).encode()
 
 
