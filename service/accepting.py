@@ -55,11 +55,14 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     def _take(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
             return
-        # After a failure the server is being shut down.
-        if task.exception() is None:
+        serving = self.is_running()
+        if serving and task.exception() is None:
             self._ask()
         self._arrived.append(task)
         self._hand_over()
+        if not serving:
+            # What nobody waits for is cancelled, so that the server need not wait for it.
+            self._arrived.clear()
 
     def _hand_over(self) -> None:
         wanted = self._wanted
