@@ -55,8 +55,8 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     def _take(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
             return
-        serving = self.is_running()
-        if serving and task.exception() is None:
+        failed, serving = task.exception() is not None, self.is_running()
+        if serving and not failed:
             self._ask()
         self._arrived.append(task)
         self._hand_over()
