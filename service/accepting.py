@@ -55,8 +55,9 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     def _take(self, task: asyncio.Task[Any]) -> None:
         if task.cancelled():
             return
-        failed, serving = task.exception() is not None, self.is_running()
-        if serving and not failed:
+        error, serving = task.exception(), self.is_running()
+        # The core gives up single calls too; any other error is the serving loop's to end with.
+        if serving and (error is None or isinstance(error, cygrpc._RequestCallError)):
             self._ask()
         self._arrived.append(task)
         self._hand_over()

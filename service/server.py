@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import uvloop
@@ -87,7 +88,8 @@ async def serve(settings: WorkerSettings) -> None:
     if server.add_insecure_port(settings.address) == 0:
         raise OSError(f"the address {settings.address} is taken")
     if sockets := settings.environ.get("GATEWAY_SOCKET_DIR"):
-        server.add_insecure_port(f"unix:{edge.worker_socket(sockets, settings.index)}")
+        # gRPC takes an address for a URL.
+        server.add_insecure_port(f"unix:{quote(str(edge.worker_socket(sockets, settings.index)))}")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -122,8 +122,13 @@ class Connection(asyncio.Protocol):
         return data
 
     def gather(self, pace: Pace) -> None:
-        """Until the answer's end, wait a moment before each reading when the worker is busy."""
-        self._pace = pace
+        """Until the answer's end, wait a moment before each reading when the worker is busy.
+
+        Not with TLS: uvloop goes on reading from a paused connection, and loses what it has decrypted when the other
+        side closes meanwhile.
+        """
+        if self.origin.scheme != "https":
+            self._pace = pace
 
     def go_on(self) -> None:
         """See `service.upstream.pace.Reader`."""

@@ -69,10 +69,14 @@ class Pace:
         if elapsed > 0:
             self._load += (worked / elapsed - self._load) * _MEMORY
         self.busy = self._load > _BUSY
-        self._look_timer = loop.call_later(_LOOK_S, self._look, loop) if self._streams else None
+        if self._streams:
+            self._look_timer = loop.call_later(_LOOK_S, self._look, loop)
+        else:
+            self._look_timer, self._load, self.busy = None, 0.0, False
 
     def _release(self, loop: asyncio.AbstractEventLoop) -> None:
         held, now = self._held, loop.time()
         while held and held[0][0] <= now:
             held.popleft()[1].go_on()
-        self._release_timer = loop.call_later(held[0][0] - now, self._release, loop) if held else None
+        # Clocks have steps: without a least wait this would run again and again until the next one.
+        self._release_timer = loop.call_later(max(held[0][0] - now, 0.001), self._release, loop) if held else None
