@@ -65,6 +65,8 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._pace: Pace | None = None
         self._held = False
+        # With TLS uvloop reads on all the same, and loses what it has decrypted when the other side closes meanwhile.
+        self._may_pause = origin.scheme != "https"
         self._writing_paused = False
 
     # What its user calls.
@@ -122,19 +124,20 @@ class Connection(asyncio.Protocol):
         return data
 
     def gather(self, pace: Pace) -> None:
-        """Until the answer's end, wait a moment before each reading when the worker is busy.
-
-        Not with TLS: uvloop goes on reading from a paused connection, and loses what it has decrypted when the other
-        side closes meanwhile.
-        """
-        if self.origin.scheme != "https":
-            self._pace = pace
+        """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
+        self._pace = pace
 
     def go_on(self) -> None:
         """See `service.upstream.pace.Reader`."""
         self._held = False
-        if self._failure is None and not self._reading_paused and self._transport is not None:
-            self._transport.resume_reading()
+        if self._may_pause:
+            if self._failure is None and not self._reading_paused and self._transport is not None:
+                self._transport.resume_reading()
+        elif self._chunks:
+            # What has come meanwhile is a piece like the first.
+            self._wake()
+            if self._pace is not None and self._pace.busy:
+                self._hold(self._pace)
 
     def abort(self) -> None:
         """End the connection at once. Whoever waits on it reads `Lost`."""
@@ -170,6 +173,8 @@ class Connection(asyncio.Protocol):
         elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
+        if self._held and not self._complete and self._failure is None:
+            return
         if self._pace is not None and self._pace.busy:
             self._hold(self._pace)
         self._wake()
@@ -194,7 +199,9 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         self._writing_paused = False
-        self._wake()
+        # With TLS uvloop calls this at each reading, too.
+        if not self._sent:
+            self._wake()
 
     # What the parser calls.
 
@@ -249,16 +256,16 @@ class Connection(asyncio.Protocol):
     def _resume_reading(self) -> None:
         if self._reading_paused and self._transport is not None:
             self._reading_paused = False
-            if not self._held:
+            if not (self._held and self._may_pause):
                 self._transport.resume_reading()
 
     def _hold(self, pace: Pace) -> None:
-        """Read no more for a moment."""
+        """Hand nothing more on for a moment."""
         if self._held or self._complete or self._failure is not None:
             return
         self._held = True
         pace.hold(self)
-        if not self._reading_paused and self._transport is not None:
+        if self._may_pause and not self._reading_paused and self._transport is not None:
             self._transport.pause_reading()
 
     def _break(self) -> None:

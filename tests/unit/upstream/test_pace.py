@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import trustme
 
 from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
@@ -29,9 +33,28 @@ busy = time.monotonic
 """The clock of a thread that does not rest."""
 
 
+class Tls(NamedTuple):
+    """A server's certificate, and the file of who vouches for it; None of both where there is no TLS."""
+
+    server: ssl.SSLContext | None = None
+    authority: str | None = None
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def tls(request: pytest.FixtureRequest, tmp_path: Path) -> Tls:
+    """Each test without TLS and with it."""
+    if request.param == "plain":
+        return Tls()
+    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    return Tls(server, str(tmp_path / "ca.pem"))
+
+
 @asynccontextmanager
-async def stream(url: str, spent: Callable[[], float]) -> AsyncIterator[tuple[Upstream, Response]]:
-    upstream = Upstream({"acme": Provider(dialect="openai", base_url="http://unused.example")}, {}, spent)
+async def stream(url: str, spent: Callable[[], float], tls: Tls) -> AsyncIterator[tuple[Upstream, Response]]:
+    provider = Provider(dialect="openai", base_url="http://unused.example", ca_file=tls.authority)
+    upstream = Upstream({"acme": provider}, {}, spent)
     try:
         async with upstream.send("acme", UpstreamRequest(url, {}, b"{}"), PATIENT) as response:
             yield upstream, response
@@ -53,15 +76,15 @@ async def count_up(connection: Connection, request: Request) -> None:
     await connection.send(chunk(b""))
 
 
-async def test_a_busy_worker_gathers_events() -> None:
-    async with serve(count_up) as server, stream(server.url, busy) as (_, response):
+async def test_a_busy_worker_gathers_events(tls: Tls) -> None:
+    async with serve(count_up, tls.server) as server, stream(server.url, busy, tls) as (_, response):
         pieces = [[int(each.data) for each in piece] async for piece in response.events()]
     assert [number for piece in pieces for number in piece] == list(range(31))
     assert pieces[0] == [0]
     assert len(pieces) < 20
 
 
-async def test_an_idle_worker_hands_each_event_on_as_it_comes() -> None:
+async def test_an_idle_worker_hands_each_event_on_as_it_comes(tls: Tls) -> None:
     read: asyncio.Queue[int] = asyncio.Queue()
 
     async def in_step(connection: Connection, request: Request) -> None:
@@ -71,21 +94,21 @@ async def test_an_idle_worker_hands_each_event_on_as_it_comes() -> None:
             assert await read.get() == number
         await connection.send(chunk(b""))
 
-    async with serve(in_step) as server, stream(server.url, idle) as (_, response):
+    async with serve(in_step, tls.server) as server, stream(server.url, idle, tls) as (_, response):
         async for piece in response.events():
             (each,) = piece
             read.put_nowait(int(each.data))
 
 
 @pytest.mark.parametrize("spent", [idle, busy])
-async def test_a_stream_that_is_cut_has_failed(spent: Callable[[], float]) -> None:
+async def test_a_stream_that_is_cut_has_failed(spent: Callable[[], float], tls: Tls) -> None:
     async def cut(connection: Connection, request: Request) -> None:
         await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
         await asyncio.sleep(LOOKS_S)
         await connection.send(event(1))
         connection.close()
 
-    async with serve(cut) as server, stream(server.url, spent) as (_, response):
+    async with serve(cut, tls.server) as server, stream(server.url, spent, tls) as (_, response):
         pieces = response.events()
         seen = [(await anext(pieces))[0].data for _ in range(2)]
         with pytest.raises(ProviderFailure) as caught:
@@ -94,7 +117,7 @@ async def test_a_stream_that_is_cut_has_failed(spent: Callable[[], float]) -> No
     assert seen == [b"0", b"1"]
 
 
-async def test_who_leaves_a_stream_that_is_held_closes_it_at_once() -> None:
+async def test_who_leaves_a_stream_that_is_held_closes_it_at_once(tls: Tls) -> None:
     left = asyncio.Event()
 
     async def go_on(connection: Connection, request: Request) -> None:
@@ -104,18 +127,42 @@ async def test_who_leaves_a_stream_that_is_held_closes_it_at_once() -> None:
         await connection.hung_up()
         left.set()
 
-    async with serve(go_on) as server:
-        async with stream(server.url, busy) as (_, response):
+    async with serve(go_on, tls.server) as server:
+        async with stream(server.url, busy, tls) as (_, response):
             async for piece in response.events():
                 if piece[-1].data == b"1":
                     break
         await asyncio.wait_for(left.wait(), 5)
 
 
-async def test_a_connection_serves_again_after_a_stream_that_was_held() -> None:
-    async with serve(count_up) as server, stream(server.url, busy) as (upstream, response):
+async def test_a_connection_serves_again_after_a_stream_that_was_held(tls: Tls) -> None:
+    async with serve(count_up, tls.server) as server, stream(server.url, busy, tls) as (upstream, response):
         assert len([each async for piece in response.events() for each in piece]) == 31
         await asyncio.sleep(0)
         async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as other:
             assert len([each async for piece in other.events() for each in piece]) == 31
     assert len(server.requests) == 2
+
+
+async def test_what_comes_right_before_the_end_is_not_lost(tls: Tls) -> None:
+    """The provider closes while the stream is held."""
+
+    async def close_soon(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+        await asyncio.sleep(LOOKS_S)
+        await connection.send(event(1))
+        await asyncio.sleep(0.002)
+        await connection.send(event(2) + chunk(b""))
+        connection.close()
+
+    async with serve(close_soon, tls.server) as server, stream(server.url, busy, tls) as (_, response):
+        assert [each.data async for piece in response.events() for each in piece] == [b"0", b"1", b"2"]
+
+
+async def test_a_slow_reader_of_a_held_stream_loses_nothing(tls: Tls) -> None:
+    async with serve(count_up, tls.server) as server, stream(server.url, busy, tls) as (_, response):
+        seen = []
+        async for piece in response.events():
+            seen += [int(each.data) for each in piece]
+            await asyncio.sleep(0.03)
+    assert seen == list(range(31))
