@@ -21,6 +21,8 @@ from service.config import Config
 _ROOT = Path(__file__).resolve().parent.parent
 _ENVOY = "Envoy"
 _POLL_S = 0.05
+_LONGEST_SOCKET = 107
+"""Of a Unix socket's path, in bytes (sun_path in unix(7), less the zero at its end)."""
 # So many short lives before everything was ready once: it will not get better.
 _HOPELESS = 3
 # Workers end by themselves within `server.drain`; this much later they are killed.
@@ -130,6 +132,10 @@ class Supervisor:
         # Relative: the path of a Unix socket has to be short.
         run_dir = settings.run_dir or _ROOT / ".run" / str(self._http_port or self._ports[0])
         self._run_dir = Path(os.path.relpath(run_dir))
+        longest = edge.worker_socket(self._run_dir, count - 1)
+        if with_edge and len(os.fsencode(longest)) > _LONGEST_SOCKET:
+            text = f"its sockets' paths are longer than {_LONGEST_SOCKET} bytes: {longest}"
+            raise StartError(f"GATEWAY_RUN_DIR: a shorter path is required, {text}")
         self._spares = self._make_spares()
         self._workers = [self._worker(place, port) for place, port in enumerate(self._ports)]
         self._envoy = self._make_envoy(self._http_port) if self._http_port else None

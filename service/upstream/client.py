@@ -219,6 +219,7 @@ def _head(to: Address, request: UpstreamRequest) -> bytes:
 def _lines(to: Address, own: tuple[tuple[str, str], ...]) -> bytes:
     """Return what the heads of all requests with the same headers begin with."""
     headers = {"host": to.authority, **_HEADERS, **dict(own)}
+    headers.pop("content-length", None)  # each request's own follows
     lines = [f"POST {to.target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
     text = "\r\n".join((*lines, ""))
     if text.count("\n") != len(lines) or text.count("\r") != len(lines):

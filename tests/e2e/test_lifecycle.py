@@ -251,6 +251,22 @@ def run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProc
 
 
 @pytest.fixture
+def gateway_in(short_dir: Callable[[], Path]) -> Iterator[Callable[[str], Gateway]]:
+    """Start gateways in run directories of the given names."""
+    running: list[Gateway] = []
+
+    def start(name: str) -> Gateway:
+        folder = short_dir() / name
+        folder.mkdir()
+        running.append(start_gateway(folder))
+        return running[-1]
+
+    yield start
+    for gateway in running:
+        gateway.stop()
+
+
+@pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
@@ -265,6 +281,18 @@ def test_a_taken_port_is_said_in_one_sentence(taken_port: int, variable: str, sh
     assert ended.stderr.count("\n") == 1
     assert f"127.0.0.1:{taken_port}" in ended.stderr
     assert variable in ended.stderr
+
+
+def test_a_run_directory_too_long_for_sockets_is_said_in_one_sentence(short_dir: Callable[[], Path]) -> None:
+    environ = {"HTTP_PORT": "0", "GRPC_PORT": "0", "GATEWAY_RUN_DIR": str(short_dir() / ("x" * 100))}
+    ended = run(environ, "--edge")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "GATEWAY_RUN_DIR" in ended.stderr
+
+
+def test_a_run_directory_may_have_any_name(gateway_in: Callable[[str], Gateway]) -> None:
+    gateway = gateway_in("a%20b c")
+    assert httpx.get(f"{gateway.url}/readyz").status_code == 200
 
 
 def test_every_mistake_of_a_configuration_is_listed(tmp_path: Path) -> None:

@@ -173,3 +173,13 @@ async def test_a_header_cannot_begin_another() -> None:
         with pytest.raises(ValueError, match="line break"):
             async with upstream.send("acme", request, PATIENT):
                 pass
+
+
+async def test_a_configured_length_does_not_replace_the_requests_own() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(whole(200, {"headers": dict(request.headers)}))
+
+    async with client() as upstream, serve(answer) as server:
+        request = UpstreamRequest(server.url, {"content-length": "999"}, b"{}")
+        async with upstream.send("acme", request, PATIENT) as response:
+            assert b'"content-length": "2"' in await response.read()
