@@ -29,15 +29,13 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: object) -> None:
         super().__init__(loop, *arguments)
         self._event_loop = loop
-        self._asked = False
         self._arrived: deque[asyncio.Task[Any]] = deque()
         self._wanted: asyncio.Future[Any] | None = None
 
     def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
         """Return a future of the next call; no method is registered, so it may be any method's."""
         assert method is None
-        if not self._asked:
-            self._asked = True
+        if self._wanted is None:
             for _ in range(_AT_ONCE):
                 self._ask()
         self._wanted = self._event_loop.create_future()

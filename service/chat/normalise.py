@@ -67,18 +67,6 @@ _ASKING = frozenset(
     )
 )
 """The fields that options are made from."""
-_NOTHING = Options(
-    stream_usage=False,
-    cost=False,
-    meta=False,
-    upstream_request=False,
-    upstream_response=False,
-    trace="",
-    max_tool_calls=None,
-    sticky_key="",
-    session_id="",
-    dropped=(),
-)
 
 
 class Normalised(NamedTuple):
@@ -270,3 +258,7 @@ def _check_tool_choice(
         raise GatewayError("invalid_value", f"tool_choice names {chosen}, which is not in tools", param=path)
     if path == "tool_choice":
         request.tool_choice_object.function.function.name = chosen
+
+
+_NOTHING = _options(CreateChatCompletionRequest(), has_server_tools=False)
+"""The options of a request that asks for none."""

@@ -184,9 +184,9 @@ def _read_body(serialized: bytes) -> list[bytes]:
     return [HttpBody.FromString(serialized).data]
 
 
-def json_message(data: bytes) -> bytes:
+def http_body(data: bytes, content_type: str = "application/json") -> bytes:
     """Return a message of a JSON method's answer."""
-    return bytes(HttpBody(content_type="application/json", data=data).SerializeToString())
+    return bytes(HttpBody(content_type=content_type, data=data).SerializeToString())
 
 
 def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:
@@ -237,7 +237,7 @@ def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
 async def _return_error(context: Context, error: GatewayError, call: Call) -> bytes:
     """Answer a JSON method with OpenAI's envelope; the HTTP status travels in a header."""
     await context.send_initial_metadata((*answer_headers(call), *error_headers(error).items()))
-    return json_message(envelope(error, call.generation_id))
+    return http_body(envelope(error, call.generation_id))
 
 
 async def _abort(context: Context, error: GatewayError, call: Call) -> None:

@@ -16,7 +16,7 @@ from service.chat import Call, ChatStream
 from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.events import EventEncoder
-from service.faces.interceptor import CALL, Context, answer_headers, cut_short, json_message, log, running_task
+from service.faces.interceptor import CALL, Context, answer_headers, cut_short, http_body, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
 
@@ -25,6 +25,7 @@ _LARGE_BYTES = 1024 * 1024
 
 One at a time: each takes several times its size while it is decoded.
 """
+_EVENTS = "text/event-stream"
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = b": keep-alive\n\n"
 
@@ -55,7 +56,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         if not message.stream:
             body = codec.encode(await snapshot.chat.complete(message, call))
             await context.send_initial_metadata(answer_headers(call))
-            return json_message(body)
+            return http_body(body)
         async with await snapshot.chat.open(message, call) as stream:
             return await _send_events(stream, call, context, self._runtime)
 
@@ -127,14 +128,14 @@ class _EventWriter:
             self.begun = True
             self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
         self._writing = True
-        await self._context.write(_message(data))
+        await self._context.write(http_body(data, _EVENTS))
         self._writing = False
         self._last = self._loop.time()
 
     async def last(self, data: bytes) -> bytes:
         """Return the stream's last message, once nothing else is being written."""
         await self._comment_written()
-        return _message(data)
+        return http_body(data, _EVENTS)
 
     async def fail(self, error: GatewayError, call: Call) -> bytes:
         """Return an error event as the stream's last message."""
@@ -156,7 +157,7 @@ class _EventWriter:
 
     async def _write_comment(self) -> None:
         try:
-            await self._context.write(_message(_COMMENT))
+            await self._context.write(http_body(_COMMENT, _EVENTS))
             self._last = self._loop.time()
         finally:
             self._comment = None
@@ -165,7 +166,3 @@ class _EventWriter:
         """Wait until no comment is being written: gRPC takes one message of a call at a time."""
         if self._comment is not None:
             await asyncio.wait((self._comment,))
-
-
-def _message(data: bytes) -> bytes:
-    return bytes(HttpBody(content_type="text/event-stream", data=data).SerializeToString())

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from service.config import Provider
 from service.errors import ProviderFailure
 from service.upstream.connection import Connection, Lost, Malformed
+from service.upstream.gathering import Gathering
 from service.upstream.inprocess import ScriptedResponse
 from service.upstream.network import NetworkResponse, Watch, connection_failure
-from service.upstream.pace import Pace
 from service.upstream.pool import Address, Pool, address
 from service.upstream.response import CallTimeouts, Response, answer_limit, timed_out
 from service.upstream.script import Script
@@ -50,12 +50,12 @@ class Upstream:
     ) -> None:
         self._providers = providers
         self._players = players
-        self._pace = Pace(spent)
         # Reading the system's certificates takes some 20 ms; without them a context trusts nobody.
         secure = any(provider.base_url.startswith("https:") for provider in providers.values())
         usual = _tls(None) if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        gathering = Gathering(spent)
         self._pools = {
-            name: Pool(usual if provider.ca_file is None else _tls(provider.ca_file))
+            name: Pool(usual if provider.ca_file is None else _tls(provider.ca_file), gathering)
             for name, provider in providers.items()
         }
 
@@ -82,7 +82,7 @@ class Upstream:
         player = self._players.get(config.dialect)
         if player is not None:
             return _Played(ScriptedResponse(provider, config, player(request), timeouts), before_sending)
-        return _Call(provider, config, self._pools[provider], self._pace, request, timeouts, before_sending)
+        return _Call(provider, config, self._pools[provider], request, timeouts, before_sending)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -116,7 +116,6 @@ class _Call:
         name: str,
         provider: Provider,
         pool: Pool,
-        pace: Pace,
         request: UpstreamRequest,
         timeouts: CallTimeouts,
         before_sending: Callable[[], None] | None,
@@ -124,7 +123,6 @@ class _Call:
         self._name = name
         self._provider = provider
         self._pool = pool
-        self._pace = pace
         self._request = request
         self._timeouts = timeouts
         self._before_sending = before_sending
@@ -142,7 +140,7 @@ class _Call:
                 await self._exchange(await self._connect(to, sent_at), sent_at, head)
             assert self._connection is not None
             assert self._watch is not None
-            return NetworkResponse(self._name, self._provider, self._connection, self._watch, self._pace)
+            return NetworkResponse(self._name, self._provider, self._connection, self._watch)
         except (Lost, Malformed, OSError) as error:
             self._end()
             raise self._failure(error) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from service.upstream.pace import Pace
+from service.upstream.gathering import Gathering
 
 if TYPE_CHECKING:
     from service.upstream.pool import Origin
@@ -40,9 +40,10 @@ class Connection(asyncio.Protocol):
     Framing and bounds are strict: llhttp parses, and a body that has said how long it is must be that long.
     """
 
-    def __init__(self, origin: Origin, on_lost: Callable[[Connection], None]) -> None:
+    def __init__(self, origin: Origin, on_lost: Callable[[Connection], None], gathering: Gathering) -> None:
         """`on_lost` is told once, when the connection is gone."""
         self.origin = origin
+        self.gathering = gathering
         self.idle_since = 0.0
         self.status = 0
         self.headers: dict[str, str] = {}
@@ -63,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._chunks: deque[bytes] = deque()
         self._unread = 0
         self._reading_paused = False
-        self._pace: Pace | None = None
+        self._gathers = False
         self._held = False
         # With TLS uvloop reads on all the same, and loses what it has decrypted when the other side closes meanwhile.
         self._may_pause = origin.scheme != "https"
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
         self.headers = {}
         self.answered = self._has_head = self._complete = self._sent = False
         self._head_bytes = self._unread = 0
-        self._pace = None
+        self._gathers = False
         # The answer before may have been left unread.
         self._chunks.clear()
         self._resume_reading()
@@ -123,12 +124,12 @@ class Connection(asyncio.Protocol):
             self._resume_reading()
         return data
 
-    def gather(self, pace: Pace) -> None:
+    def gather(self) -> None:
         """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
-        self._pace = pace
+        self._gathers = True
 
     def go_on(self) -> None:
-        """See `service.upstream.pace.Reader`."""
+        """See `service.upstream.gathering.Reader`."""
         self._held = False
         if self._may_pause:
             if self._failure is None and not self._reading_paused and self._transport is not None:
@@ -136,8 +137,7 @@ class Connection(asyncio.Protocol):
         elif self._chunks:
             # What has come meanwhile is a piece like the first.
             self._wake()
-            if self._pace is not None and self._pace.busy:
-                self._hold(self._pace)
+            self._hold()
 
     def abort(self) -> None:
         """End the connection at once. Whoever waits on it reads `Lost`."""
@@ -175,8 +175,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         if self._held and not self._complete and self._failure is None:
             return
-        if self._pace is not None and self._pace.busy:
-            self._hold(self._pace)
+        self._hold()
         self._wake()
 
     def eof_received(self) -> None:
@@ -259,12 +258,12 @@ class Connection(asyncio.Protocol):
             if not (self._held and self._may_pause):
                 self._transport.resume_reading()
 
-    def _hold(self, pace: Pace) -> None:
-        """Hand nothing more on for a moment."""
-        if self._held or self._complete or self._failure is not None:
+    def _hold(self) -> None:
+        """Hand nothing more on for a moment, where events are to be gathered."""
+        if not (self._gathers and self.gathering.busy) or self._held or self._complete or self._failure is not None:
             return
         self._held = True
-        pace.hold(self)
+        self.gathering.hold(self)
         if self._may_pause and not self._reading_paused and self._transport is not None:
             self._transport.pause_reading()
 

@@ -13,7 +13,6 @@ from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.inflate import CODINGS, BadlyCompressed, Inflated
-from service.upstream.pace import Pace
 from service.upstream.response import (
     MAX_ERROR_BYTES,
     CallTimeouts,
@@ -99,14 +98,13 @@ class Watch:
 class NetworkResponse:
     """A `Response` that a connection carries. The connection's owner gives it back."""
 
-    def __init__(self, name: str, provider: Provider, connection: Connection, watch: Watch, pace: Pace) -> None:
+    def __init__(self, name: str, provider: Provider, connection: Connection, watch: Watch) -> None:
         self.status = connection.status
         self.headers: Mapping[str, str] = connection.headers
         self._name = name
         self._provider = provider
         self._watch = watch
         self._connection = connection
-        self._pace = pace
         # A coding that is not known here is read as it is: some servers write a charset there.
         compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
         self._next = Inflated(connection.next).next if compressed else connection.next
@@ -135,7 +133,8 @@ class NetworkResponse:
         clock = asyncio.get_running_loop().time
         decoder = EventDecoder(self._provider.max_event_bytes)
         seen = False
-        self._pace.begin()
+        gathering = self._connection.gathering
+        gathering.begin()
         try:
             while True:
                 watch.waiting_since = clock()
@@ -154,11 +153,11 @@ class NetworkResponse:
                     if not seen:
                         seen = True
                         watch.first_event()
-                        self._connection.gather(self._pace)
+                        self._connection.gather()
                     yield events
             watch.stop()
         finally:
-            self._pace.end()
+            gathering.end()
 
     def _broken(self) -> ProviderFailure:
         expired = self._watch.expired

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import aiohappyeyeballs
 
 from service.upstream.connection import Connection
+from service.upstream.gathering import Gathering
 
 _KEEP_ALIVE_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
@@ -56,8 +57,9 @@ def address(url: str) -> Address:
 class Pool:
     """The connections to one provider."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, gathering: Gathering) -> None:
         self._tls = tls
+        self._gathering = gathering
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -82,7 +84,7 @@ class Pool:
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1, loop=loop
         )
-        connection = Connection(origin, self._forget)
+        connection = Connection(origin, self._forget, self._gathering)
         try:
             _tune(sock)
             if origin.scheme == "https":

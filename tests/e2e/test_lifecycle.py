@@ -251,22 +251,6 @@ def run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProc
 
 
 @pytest.fixture
-def gateway_in(short_dir: Callable[[], Path]) -> Iterator[Callable[[str], Gateway]]:
-    """Start gateways in run directories of the given names."""
-    running: list[Gateway] = []
-
-    def start(name: str) -> Gateway:
-        folder = short_dir() / name
-        folder.mkdir()
-        running.append(start_gateway(folder))
-        return running[-1]
-
-    yield start
-    for gateway in running:
-        gateway.stop()
-
-
-@pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
@@ -290,8 +274,8 @@ def test_a_run_directory_too_long_for_sockets_is_said_in_one_sentence(short_dir:
     assert "GATEWAY_RUN_DIR" in ended.stderr
 
 
-def test_a_run_directory_may_have_any_name(gateway_in: Callable[[str], Gateway]) -> None:
-    gateway = gateway_in("a%20b c")
+def test_a_run_directory_may_have_any_name(gateway_of: StartGateway, short_dir: Callable[[], Path]) -> None:
+    gateway = gateway_of(None, {"GATEWAY_RUN_DIR": str(short_dir() / "a%20b c")})
     assert httpx.get(f"{gateway.url}/readyz").status_code == 200
 
 

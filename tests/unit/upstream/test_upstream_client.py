@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import ssl
 import time
 import traceback
 import warnings
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.upstream import CallTimeouts, Response, Upstream
+from tests.fakes.authority import Authority
 from tests.fakes.wire import Answer, Connection, Request, Server, chunk, event, head, refusing_port, serve, whole
 
 PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
@@ -578,17 +577,6 @@ async def test_leaving_a_stream_early_stops_the_provider_at_once(tls: bool, auth
         closed_at = server.connections[0].hung_up_at
         assert closed_at is not None
         assert closed_at - left_at < 0.05
-
-
-class Authority:
-    """A certificate authority of our own, and a server that it vouches for."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        self.file = folder / "ca.pem"
-        authority.cert_pem.write_to_path(str(self.file))
-        self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(self.server)
 
 
 @pytest.fixture(scope="module")

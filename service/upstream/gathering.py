@@ -29,7 +29,7 @@ class Reader(Protocol):
         ...
 
 
-class Pace:
+class Gathering:
     """Says whether the worker is busy, and lets readers that are held go on, each after its own time."""
 
     def __init__(self, spent: Callable[[], float]) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import trustme
 
 from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.upstream import CallTimeouts, Response, Upstream
+from tests.fakes.authority import Authority
 from tests.fakes.wire import Connection, Request, chunk, head, serve
 
 PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
@@ -45,10 +45,8 @@ def tls(request: pytest.FixtureRequest, tmp_path: Path) -> Tls:
     """Each test without TLS and with it."""
     if request.param == "plain":
         return Tls()
-    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    authority.issue_cert("127.0.0.1").configure_cert(server)
-    return Tls(server, str(tmp_path / "ca.pem"))
+    authority = Authority(tmp_path)
+    return Tls(authority.server, str(authority.file))
 
 
 @asynccontextmanager
