@@ -10,7 +10,8 @@ from gateway.v1.chat_response_pb2 import ChatCompletion
 
 from service.chat.call import Call
 from service.chat.deps import Deps
-from service.chat.job import Chunks, Job
+from service.chat.job import Job
+from service.chat.turn_stream import Runs
 
 
 class ChatCompletions:
@@ -40,25 +41,25 @@ class ChatCompletions:
         """
         request.stream = True
         job = await Job.begin(self._deps, request, call)
-        chunks = job.stream()
+        runs = job.stream()
         try:
-            first = await anext(chunks)
+            first = await anext(runs)
         except StopAsyncIteration:
             # Not by a default of `anext`: CPython 3.11 cannot return a tuple that way.
             first = ()
         except BaseException:
-            await chunks.aclose()
+            await runs.aclose()
             await job.end()
             raise
-        return ChatStream(job, chunks, first)
+        return ChatStream(job, runs, first)
 
 
 class ChatStream:
-    """A streamed answer: lists of chunks, as they arrive. Leaving its context ends the provider's stream at once."""
+    """A streamed answer: runs of chunks, as they arrive. Leaving its context ends the provider's stream at once."""
 
-    def __init__(self, job: Job, chunks: AsyncGenerator[Chunks, None], first: Chunks) -> None:
+    def __init__(self, job: Job, runs: AsyncGenerator[Runs, None], first: Runs) -> None:
         self._job = job
-        self._chunks = chunks
+        self._runs = runs
         self._first = first
 
     async def __aenter__(self) -> ChatStream:
@@ -68,14 +69,14 @@ class ChatStream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            await self._chunks.aclose()
+            await self._runs.aclose()
         finally:
             await self._job.end()
 
     def __aiter__(self) -> ChatStream:
         return self
 
-    async def __anext__(self) -> Chunks:
+    async def __anext__(self) -> Runs:
         """Return the next chunks; the last say usage, meta and debug where they were asked for.
 
         Raises:
@@ -84,4 +85,4 @@ class ChatStream:
         if self._first:
             first, self._first = self._first, ()
             return first
-        return await anext(self._chunks)
+        return await anext(self._runs)

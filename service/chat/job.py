@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -22,12 +22,12 @@ from service.chat.deps import Deps
 from service.chat.models import check_model
 from service.chat.normalise import Normalised, normalise
 from service.chat.record import Record
+from service.chat.turn_stream import Runs
 from service.chat.turns import Split, ToolLoop, TurnFilter, join_turns
 from service.errors import GatewayError, ProviderFailure
 from service.limits import Grant
+from service.providers.dialect import Run
 from service.routing import Surroundings, Target, plan
-
-Chunks = Sequence[ChatCompletionChunk]
 
 
 class Job:
@@ -102,8 +102,8 @@ class Job:
             earlier.append(choice)
         return self._finished(target, completion)
 
-    async def stream(self) -> AsyncGenerator[Chunks, None]:
-        """Yield lists of chunks over all turns, then the last chunk with what was asked of the gateway."""
+    async def stream(self) -> AsyncGenerator[Runs, None]:
+        """Yield lists of runs of chunks over all turns, then the last chunk with what was asked of the gateway."""
         through = TurnFilter(self._loop)
         while True:
             target, turn = await self._attempts.open(self._request)
@@ -111,10 +111,12 @@ class Job:
             self._native_id = ""
             try:
                 async for piece in turn.stream:
-                    chunks = [chunk for chunk in piece if self._passes(chunk, through, usage)]
-                    if chunks:
-                        self._stamp(chunks, target)
-                        yield chunks
+                    if self._loop.active:
+                        piece = [Run(chunk, []) for run in piece for chunk in run.chunks()]
+                    runs = [run for run in piece if self._passes(run.chunk, through, usage)]
+                    if runs:
+                        self._stamp(runs, target)
+                        yield runs
                 turn.succeeded(usage.completion_tokens)
             except ProviderFailure as failure:
                 turn.failed(failure)
@@ -130,14 +132,13 @@ class Job:
                 end = ChatCompletionChunk()
                 choice = end.choices.add(delta=Delta(extra=message.extra), extra=through.choice_extra)
                 choice.finish_reason = self._loop.final_reason(split, through.finish_reason)
-                self._stamp([end], target)
-                yield [end]
+                yield self._stamp([Run(end, [])], target)
                 break
             self._follow_up(message, split)
             through.begin_turn()
         last = self._last_chunk(target)
         if last is not None:
-            yield [last]
+            yield self._stamp([Run(last, [])], target)
 
     async def end(self) -> None:
         """Give back what the request held, and say what is to be logged. Safe to call once, in any case."""
@@ -166,9 +167,10 @@ class Job:
             return through.through(chunk) or bool(chunk.extra)
         return bool(chunk.choices or chunk.extra or chunk.HasField("moderation"))
 
-    def _stamp(self, chunks: Sequence[ChatCompletionChunk], target: Target) -> None:
+    def _stamp(self, runs: Runs, target: Target) -> Runs:
+        """Say in chunks what is the gateway's to say, and return them."""
         call, model, provider = self._call, self._model, target.endpoint.provider
-        for chunk in chunks:
+        for chunk, _ in runs:
             chunk.id = call.generation_id
             chunk.object = "chat.completion.chunk"
             chunk.created = call.created
@@ -176,6 +178,7 @@ class Job:
             chunk.provider = provider
             if self._native_id:
                 chunk.native_response_id = self._native_id
+        return runs
 
     def _last_chunk(self, target: Target) -> ChatCompletionChunk | None:
         """Return the chunk that says what was asked of the gateway, or None when nothing was."""
@@ -185,10 +188,7 @@ class Job:
             usage = self._record.final_usage()
             if usage is not None:
                 last.usage.CopyFrom(usage)
-        if not last.ListFields():
-            return None
-        self._stamp([last], target)
-        return last
+        return last if last.ListFields() else None
 
     def _finished(self, target: Target, completion: ChatCompletion) -> ChatCompletion:
         """Fill in what is the gateway's to say."""

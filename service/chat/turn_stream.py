@@ -7,14 +7,12 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from gateway.v1.chat_response_pb2 import ChatCompletionChunk
-
 from service.chat.accumulate import as_chunk, has_content
 from service.errors import FailureKind, ProviderFailure
-from service.providers.dialect import Dialect
+from service.providers.dialect import Dialect, Run, StreamDecoder
 from service.upstream import Event, Response
 
-Chunks = Sequence[ChatCompletionChunk]
+Runs = Sequence[Run]
 Received = Callable[[bytes], bytes]
 """Takes what came back, and returns it as it is to be read."""
 
@@ -26,15 +24,15 @@ _EVENT_STREAMS = ("text/event-stream", "text/plain", "application/octet-stream",
 
 
 class TurnStream:
-    """The chunks of one provider's answer, a list for each piece that arrived.
+    """The chunks of one provider's answer, a list of runs for each piece that arrived.
 
     `open` returns once content is there (or the whole of an answer without any), so that until then another provider
     can be asked. Whoever has opened a stream closes it.
     """
 
-    def __init__(self, stack: AsyncExitStack, chunks: AsyncGenerator[Chunks, None], held: deque[Chunks]) -> None:
+    def __init__(self, stack: AsyncExitStack, runs: AsyncGenerator[Runs, None], held: deque[Runs]) -> None:
         self._stack = stack
-        self._chunks = chunks
+        self._runs = runs
         self._held = held
 
     @classmethod
@@ -44,34 +42,39 @@ class TurnStream:
         Raises:
             ProviderFailure: the stream failed or ended before.
         """
-        chunks = _decoded(response, dialect, received)
-        held: deque[Chunks] = deque()
-        async for piece in chunks:
+        runs = _decoded(response, dialect, received)
+        held: deque[Runs] = deque()
+        async for piece in runs:
             held.append(piece)
-            if any(has_content(choice) or choice.finish_reason for chunk in piece for choice in chunk.choices):
+            if any(map(_says_something, piece)):
                 break
-        return cls(stack, chunks, held)
+        return cls(stack, runs, held)
 
     def __aiter__(self) -> TurnStream:
         return self
 
-    async def __anext__(self) -> Chunks:
+    async def __anext__(self) -> Runs:
         """Return the next piece, those already read first.
 
         Raises:
             ProviderFailure: the stream broke.
         """
-        return self._held.popleft() if self._held else await anext(self._chunks)
+        return self._held.popleft() if self._held else await anext(self._runs)
 
     async def aclose(self) -> None:
         """Close the provider's connection, unless its answer was read to the end."""
         try:
-            await self._chunks.aclose()
+            await self._runs.aclose()
         finally:
             await self._stack.aclose()
 
 
-def _decoded(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Chunks, None]:
+def _says_something(run: Run) -> bool:
+    """Say whether a run has content, or the end of an answer without any."""
+    return any(run.texts) or any(has_content(choice) or choice.finish_reason for choice in run.chunk.choices)
+
+
+def _decoded(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _whole(response, dialect, received)
@@ -80,38 +83,47 @@ def _decoded(response: Response, dialect: Dialect, received: Received) -> AsyncG
     return _events(response, dialect, received)
 
 
-async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Chunks, None]:
+async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
     """A JSON answer to a streamed call is a stream of one chunk."""
     body = received(await response.read())
-    yield (as_chunk(dialect.decode(body)),)
+    yield (Run(as_chunk(dialect.decode(body)), []),)
 
 
-async def _events(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Chunks, None]:
+async def _events(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
     decoder = dialect.stream_decoder()
     begun = False
     try:
         async with aclosing(response.events()) as pieces:
             while (piece := await _next(pieces, decoder.finished)) is not None:
                 for start in range(0, len(piece), _EVENTS_AT_ONCE):
-                    chunks: list[ChatCompletionChunk] = []
+                    runs: list[Run] = []
                     try:
                         for event in piece[start : start + _EVENTS_AT_ONCE]:
                             data = received(event.data)
-                            chunks += decoder.decode(event if data is event.data else event._replace(data=data))
+                            _add(runs, decoder, event if data is event.data else event._replace(data=data))
                     except ProviderFailure:
                         # What came with the failure goes out first, unless nothing did yet: then another can be asked.
-                        if chunks and (begun or decoder.finished):
-                            yield chunks
+                        if runs and (begun or decoder.finished):
+                            yield runs
                         raise
-                    if chunks:
+                    if runs:
                         begun = True
-                        yield chunks
+                        yield runs
     except ProviderFailure:
         # After its terminal event a stream has ended well, whatever its connection does then.
         if not decoder.finished:
             raise
     if not decoder.finished:
         raise ProviderFailure(FailureKind.CUT, "ended its stream without saying that it had finished")
+
+
+def _add(runs: list[Run], decoder: StreamDecoder, event: Event) -> None:
+    """Add what an event means to what those before it in its piece do."""
+    text = decoder.again(event) if runs else None
+    if text is not None:
+        runs[-1].texts.append(text)
+    else:
+        runs += [Run(chunk, []) for chunk in decoder.decode(event)]
 
 
 async def _next(pieces: AsyncGenerator[Sequence[Event], None], finished: bool) -> Sequence[Event] | None:

@@ -34,9 +34,10 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         request.stream_options.include_usage = True
         begun = False
         async with await self._runtime.snapshot.chat.open(request, call) as stream:
-            async for chunks in stream:
+            async for runs in stream:
                 if not begun:
                     begun = True
                     await context.send_initial_metadata(answer_headers(call))
-                for chunk in chunks:
-                    await context.write(chunk)
+                for run in runs:
+                    for chunk in run.chunks():
+                        await context.write(chunk)

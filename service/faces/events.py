@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 
 from service import codec
+from service.providers.dialect import Run
 
 # Within a string the quotes would be escaped, so this is a key and its value wherever it stands.
 _CONTENT = re.compile(rb'"content":"((?:[^"\\]|\\.)*+)"')
@@ -23,21 +24,31 @@ class EventEncoder:
     with another text: the whole codec is only asked about chunks that differ in more.
     """
 
-    __slots__ = ("_before", "_head", "_misses", "_tail")
+    __slots__ = ("_before", "_fits", "_head", "_misses", "_tail")
 
     def __init__(self) -> None:
         self._before: ChatCompletionChunk | None = None
         self._head = b""
         self._tail = b""
         self._misses = 0
+        self._fits = False
 
-    def encode(self, chunks: Sequence[ChatCompletionChunk]) -> bytes:
+    def encode(self, runs: Sequence[Run]) -> bytes:
         """Return chunks as events. They are used up: some lose their text."""
-        if len(chunks) == 1:
-            return self._event(chunks[0])
-        return b"".join([self._event(chunk) for chunk in chunks])
+        events: list[bytes] = []
+        for chunk, texts in runs:
+            events.append(self._event(chunk))
+            for text in texts:
+                if self._fits:
+                    events.append(b"%b%b%b" % (self._head, codec.dumps(text), self._tail))
+                else:
+                    chunk.choices[0].delta.content = text
+                    events.append(self._event(chunk))
+        return events[0] if len(events) == 1 else b"".join(events)
 
     def _event(self, chunk: ChatCompletionChunk) -> bytes:
+        """Return a chunk's event, and note whether what is known of the one before fits this one too."""
+        self._fits = False
         choices = chunk.choices
         if len(choices) != 1:
             return _event(chunk)
@@ -49,6 +60,7 @@ class EventEncoder:
             delta.content = ""
             if chunk == self._before:
                 self._misses = 0
+                self._fits = True
                 return b"%b%b%b" % (self._head, codec.dumps(text), self._tail)
             delta.content = text
         event = _event(chunk)
@@ -67,6 +79,7 @@ class EventEncoder:
             before.choices[0].delta.content = ""
             self._before = before
             self._head, self._tail = event[: found[0].start(1) - 1], event[found[0].end(1) + 1 :]
+            self._fits = True
 
 
 def _event(chunk: ChatCompletionChunk) -> bytes:

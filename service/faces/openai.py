@@ -80,8 +80,8 @@ async def _send_events(stream: ChatStream, call: Call, context: Context, runtime
     lines = _EventWriter(context, runtime.snapshot.config.server.keep_alive)
     encoder = EventEncoder()
     try:
-        async for chunks in stream:
-            events = encoder.encode(chunks)
+        async for runs in stream:
+            events = encoder.encode(runs)
             if not lines.begun:
                 await context.send_initial_metadata((*answer_headers(call), ("cache-control", "no-cache")))
             await lines.write(events)

@@ -27,6 +27,26 @@ class UpstreamRequest(NamedTuple):
     adjusted: Sequence[AdjustedParameter] = ()
 
 
+class Run(NamedTuple):
+    """A chunk, and the texts of those right after it that differ from it in their text alone.
+
+    A chunk with any such texts has one choice, and in its delta nothing but `content`.
+    """
+
+    chunk: ChatCompletionChunk
+    texts: list[str]
+
+    def chunks(self) -> list[ChatCompletionChunk]:
+        """Return all chunks, each a message of its own."""
+        chunks = [self.chunk]
+        for text in self.texts:
+            chunk = ChatCompletionChunk()
+            chunk.CopyFrom(self.chunk)
+            chunk.choices[0].delta.content = text
+            chunks.append(chunk)
+        return chunks
+
+
 class StreamDecoder(Protocol):
     """Turns one provider stream's events into chunks. Made anew for each stream."""
 
@@ -43,6 +63,13 @@ class StreamDecoder(Protocol):
 
         Raises:
             ProviderFailure: the event is an error, or malformed.
+        """
+        ...
+
+    def again(self, event: Event) -> str | None:
+        """Return the text of an event that means the last chunk over again with this text in place of its own.
+
+        None for every other event, and wherever that cannot be told cheaply: `decode` then says what it means.
         """
         ...
 

@@ -46,6 +46,9 @@ class AnthropicStreamDecoder:
             message = "the provider sent an event that is not one of a message"
             raise ProviderFailure(FailureKind.MALFORMED, message) from error
 
+    def again(self, event: Event) -> None:
+        """See `service.providers.dialect.StreamDecoder`: no event is known before it is decoded."""
+
     def _decode(self, value: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         match value["type"]:
             case "content_block_delta":

@@ -70,6 +70,9 @@ class GoogleStreamDecoder:
             chunk.usage.CopyFrom(usage)
         return (chunk,) if chunk.choices or chunk.HasField("usage") else ()
 
+    def again(self, event: Event) -> None:
+        """See `service.providers.dialect.StreamDecoder`: no event is known before it is decoded."""
+
     def _decode_candidate(self, candidate: Json, response_id: str, choice: ChunkChoice) -> None:
         index = choice.index = get_count(candidate, "index")
         so_far = self._candidates.get(index)

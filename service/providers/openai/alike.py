@@ -21,29 +21,30 @@ _MOST_MISSES = 8
 class Alike:
     """What the last event with text alone was like."""
 
-    __slots__ = ("_head", "_misses", "_tail", "_what")
+    __slots__ = ("_head", "_is_last", "_misses", "_tail", "_what")
 
     def __init__(self) -> None:
         self._what: ChatCompletionChunk | None = None
         self._head = b""
         self._tail = b""
         self._misses = 0
+        self._is_last = False
 
     def read(self, data: bytes) -> ChatCompletionChunk | None:
         """Return the chunk of an event that is like the one learned; None for any other."""
-        what, head, tail = self._what, self._head, self._tail
-        if what is None or not (data.startswith(head) and data.endswith(tail)) or len(data) < len(head) + len(tail):
-            return None
-        try:
-            # A text that ends before the tail, or is no text, is no JSON this way either.
-            text = orjson.loads(b'"%b"' % data[len(head) : len(data) - len(tail)])
-        except orjson.JSONDecodeError:
+        what = self._what
+        text = None if what is None else self._text(data)
+        self._is_last = text is not None
+        if what is None or text is None:
             return None
         chunk = ChatCompletionChunk()
         chunk.CopyFrom(what)
         chunk.choices[0].delta.content = text
-        self._misses = 0
         return chunk
+
+    def again(self, data: bytes) -> str | None:
+        """Return the text of an event that is like the one learned, if the last one was; None for any other."""
+        return self._text(data) if self._is_last else None
 
     def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
         """Take an event and the chunk that it means as what the next may be like, if it has text and nothing else."""
@@ -62,10 +63,25 @@ class Alike:
             self._what = ChatCompletionChunk()
             self._what.CopyFrom(chunk)
             self._head, self._tail = head, tail
+            self._is_last = True
 
     def forget(self) -> None:
         """Take no event for one like those before."""
         self._what = None
+        self._is_last = False
+
+    def _text(self, data: bytes) -> str | None:
+        """Return the text of an event that is like the one learned."""
+        head, tail = self._head, self._tail
+        if not (data.startswith(head) and data.endswith(tail)) or len(data) < len(head) + len(tail):
+            return None
+        try:
+            # A text that ends before the tail, or is no text, is no JSON this way either.
+            text: str = orjson.loads(b'"%b"' % data[len(head) : len(data) - len(tail)])
+        except orjson.JSONDecodeError:
+            return None
+        self._misses = 0
+        return text
 
 
 def _is_text(chunk: ChatCompletionChunk) -> bool:

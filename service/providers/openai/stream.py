@@ -83,6 +83,10 @@ class OpenAiStreamDecoder:
             self._alike.learn(data, chunk)
         return (chunk,)
 
+    def again(self, event: Event) -> str | None:
+        """See `service.providers.dialect.StreamDecoder`."""
+        return None if event.event == "error" else self._alike.again(event.data.strip())
+
     def _take(self, choice: ChunkChoice, chunk: ChatCompletionChunk) -> bool:
         """Adapt a choice and note what it says. Return whether it is still wanted: nothing comes after an end."""
         state = self._choices.get(choice.index)

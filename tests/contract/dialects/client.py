@@ -133,7 +133,7 @@ class Gateway:
         chunks: list[Mapping[str, Any]] = []
         async with await self._chat.open(message, _call()) as pieces:
             async for piece in pieces:
-                chunks += [json.loads(codec.encode(chunk)) for chunk in piece]
+                chunks += [json.loads(codec.encode(chunk)) for run in piece for chunk in run.chunks()]
         return chunks
 
     def _message(self, request: Mapping[str, Any]) -> CreateChatCompletionRequest:

@@ -61,7 +61,7 @@ def asks(**fields: Any) -> CreateChatCompletionRequest:
 
 async def streamed(chat: ChatCompletions, request: CreateChatCompletionRequest) -> Sequence[ChatCompletionChunk]:
     async with await chat.open(request, call()) as stream:
-        return [chunk async for chunks in stream for chunk in chunks]
+        return [chunk async for runs in stream for run in runs for chunk in run.chunks()]
 
 
 async def send_turn(connection: Connection, request: Request, message: Mapping[str, Any], **more: Any) -> None:
@@ -190,7 +190,7 @@ async def test_what_arrives_at_once_is_handed_on_in_parts_so_that_other_calls_ha
         connection.close()
 
     async with chat_with(pour) as chat, await chat.open(asks(), call()) as stream:
-        pieces = [chunks async for chunks in stream]
+        pieces = [[chunk for run in runs for chunk in run.chunks()] async for runs in stream]
     assert max(map(len, pieces)) <= 32
     text = "".join(choice.delta.content for chunks in pieces for chunk in chunks for choice in chunk.choices)
     assert text == "".join(f"{place} " for place in range(500))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from service import codec
 from service.faces.events import EventEncoder
+from service.providers.dialect import Run
 
 TEXTS = st.one_of(st.text(), st.sampled_from(['"content":"', '"', "\\", '","content":"x', "\u2028\n", "é", ""]))
 
@@ -36,9 +37,17 @@ def chunks(draw: st.DrawFn) -> ChatCompletionChunk:
     return chunk
 
 
-@given(st.lists(chunks(), max_size=8), st.integers(1, 3))
-def test_events_are_the_codecs(stream: list[ChatCompletionChunk], together: int) -> None:
-    expected = b"".join(b"data: %b\n\n" % codec.encode(chunk) for chunk in stream)
+@st.composite
+def runs(draw: st.DrawFn) -> Run:
+    """A chunk, and if it is one of text alone then some texts that come after it."""
+    chunk = draw(chunks())
+    alone = len(chunk.choices) == 1 and [name.name for name, _ in chunk.choices[0].delta.ListFields()] == ["content"]
+    return Run(chunk, draw(st.lists(TEXTS, max_size=3)) if alone else [])
+
+
+@given(st.lists(runs(), max_size=8), st.integers(1, 3))
+def test_events_are_the_codecs(stream: list[Run], together: int) -> None:
+    expected = b"".join(b"data: %b\n\n" % codec.encode(chunk) for run in stream for chunk in run.chunks())
     encoder = EventEncoder()
     pieces = [stream[at : at + together] for at in range(0, len(stream), together)]
     assert b"".join(encoder.encode(piece) for piece in pieces) == expected

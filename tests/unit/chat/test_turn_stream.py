@@ -1,0 +1,117 @@
+"""A provider's stream as runs of chunks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.chat.turn_stream import Runs, TurnStream
+from service.errors import ProviderFailure
+from service.providers import DIALECTS
+from service.upstream import Event
+
+TEXTS = st.one_of(st.text(max_size=5), st.sampled_from(["", '"', "\\", '"}}]}']))
+
+
+class Pieces:
+    """An answer whose events come in given pieces."""
+
+    status = 200
+    headers: Mapping[str, str] = {"content-type": "text/event-stream"}
+
+    def __init__(self, pieces: Sequence[Sequence[Event]]) -> None:
+        self._pieces = pieces
+
+    async def read(self) -> bytes:
+        raise AssertionError("it is read as events")
+
+    async def events(self) -> AsyncGenerator[Sequence[Event], None]:
+        for piece in self._pieces:
+            yield piece
+
+
+def event(delta: dict[str, Any], *, finish_reason: str | None = None, index: int = 0, name: str = "message") -> Event:
+    choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
+    return Event(name, json.dumps({"id": "r", "choices": [choice]}).encode())
+
+
+def read(pieces: Sequence[Sequence[Event]]) -> list[Runs]:
+    """Return what each item of the stream holds."""
+
+    async def collect() -> list[Runs]:
+        stream = await TurnStream.open(AsyncExitStack(), Pieces(pieces), DIALECTS["openai"], lambda body: body)
+        try:
+            return [runs async for runs in stream]
+        finally:
+            await stream.aclose()
+
+    return asyncio.run(collect())
+
+
+def chunks(found: Sequence[Runs]) -> list[ChatCompletionChunk]:
+    return [chunk for runs in found for run in runs for chunk in run.chunks()]
+
+
+@st.composite
+def events(draw: st.DrawFn) -> Event:
+    """An event with text most of the time, and sometimes with something else or of another choice."""
+    match draw(st.integers(0, 14)):
+        case 0:
+            return event({"content": draw(TEXTS), "role": "assistant"})
+        case 1:
+            return event({"reasoning": draw(TEXTS)})
+        case 2:
+            return event({})
+        case 3:
+            return event({"content": draw(TEXTS)}, index=1)
+        case 4:
+            return Event("message", b"[DONE]")
+        case 5:
+            return event({"content": draw(TEXTS)}, finish_reason="stop")
+        case _:
+            return event({"content": draw(TEXTS)})
+
+
+@given(st.lists(events(), max_size=12), st.lists(st.integers(0, 12), max_size=6))
+def test_a_stream_means_the_same_however_it_is_cut_into_pieces(stream: list[Event], cuts: list[int]) -> None:
+    end = [event({}, finish_reason="stop"), event({}, finish_reason="stop", index=1)]
+    whole = [*stream, *end]
+    places = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
+    pieces = [whole[start:stop] for start, stop in pairwise(places)]
+    assert chunks(read(pieces)) == chunks(read([[each] for each in whole]))
+
+
+def test_events_of_a_piece_that_differ_in_their_text_alone_are_one_run() -> None:
+    piece = [event({"content": text}) for text in ("a", "b", "c")]
+    ((begun,), (run,), _) = read(
+        [[event({"role": "assistant", "content": "-"})], piece, [event({}, finish_reason="stop")]]
+    )
+    assert (begun.texts, run.chunk.choices[0].delta.content, run.texts) == ([], "a", ["b", "c"])
+
+
+def test_a_stream_is_open_when_a_later_text_of_its_first_run_says_something() -> None:
+    """The event after that is an error: had the stream not been opened, another provider would be asked."""
+    first = [event({"content": ""}), event({"content": "Hi"})]
+
+    async def opened() -> Runs:
+        pieces = [first, [Event("error", b'{"error":{"message":"broken"}}')]]
+        stream = await TurnStream.open(AsyncExitStack(), Pieces(pieces), DIALECTS["openai"], lambda body: body)
+        return await anext(stream)
+
+    (run,) = asyncio.run(opened())
+    assert (run.chunk.choices[0].delta.content, run.texts) == ("", ["Hi"])
+
+
+def test_an_error_event_is_one_though_its_data_is_like_the_text_before() -> None:
+    pieces = [[event({"content": "a"}), event({"content": "b"}, name="error")]]
+    with pytest.raises(ProviderFailure, match="error event"):
+        read(pieces)
