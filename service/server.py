@@ -46,6 +46,7 @@ from service.providers import DIALECTS, simulator
 from service.routing import HealthBoard
 from service.runtime import Runtime, Snapshot
 from service.sent import SentRecord
+from service.threads import polite_threads
 from service.tools import REGISTRY
 from service.upstream import Upstream
 
@@ -84,18 +85,19 @@ async def serve(settings: WorkerSettings) -> None:
     runtime = Runtime(worker.snapshot(config), board, limiter)
     folder = settings.environ.get("GATEWAY_SENT_DIR")
     sent = SentRecord(folder, _SENT_PLACES * config.server.max_concurrency) if folder else None
-    server, checks = _server(CallInterceptor(runtime, sent), runtime, config)
-    if server.add_insecure_port(settings.address) == 0:
-        raise OSError(f"the address {settings.address} is taken")
-    if sockets := settings.environ.get("GATEWAY_SOCKET_DIR"):
-        # gRPC takes an address for a URL.
-        server.add_insecure_port(f"unix:{quote(str(edge.worker_socket(sockets, settings.index)))}")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, worker.reload, runtime)
-    await server.start()
+    with polite_threads():
+        server, checks = _server(CallInterceptor(runtime, sent), runtime, config)
+        if server.add_insecure_port(settings.address) == 0:
+            raise OSError(f"the address {settings.address} is taken")
+        if sockets := settings.environ.get("GATEWAY_SOCKET_DIR"):
+            # gRPC takes an address for a URL.
+            server.add_insecure_port(f"unix:{quote(str(edge.worker_socket(sockets, settings.index)))}")
+        await server.start()
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     gc.collect()
     gc.freeze()

@@ -302,3 +302,16 @@ def test_wrong_settings_are_listed() -> None:
 def test_health_says_whether_a_worker_serves(gateway: Gateway) -> None:
     assert run({}, "health", gateway.grpc[0]).returncode == 0
     assert run({}, "health", "127.0.0.1:1").returncode == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="scheduling policies are Linux's")
+def test_only_grpcs_threads_wake_up_politely(gateway: Gateway) -> None:
+    for pid in gateway.workers.values():
+        policies = {
+            int(thread.name): os.sched_getscheduler(int(thread.name)) for thread in Path(f"/proc/{pid}/task").iterdir()
+        }
+        names = {number: Path(f"/proc/{pid}/task/{number}/comm").read_text().strip() for number in policies}
+        grpcs = [number for number, name in names.items() if name == "event_engine"]
+        assert grpcs
+        assert {policies[number] for number in grpcs} == {os.SCHED_BATCH}
+        assert policies[pid] == os.SCHED_OTHER
