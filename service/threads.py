@@ -21,20 +21,21 @@ def polite_threads() -> Iterator[None]:
 
     Nothing is changed on systems without such a policy, or for a process that was given another one.
     """
-    if sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER or not _take(os.SCHED_BATCH):
-        yield
-        return
+    polite = sys.platform == "linux" and _exchange(os.SCHED_OTHER, os.SCHED_BATCH)
     try:
         yield
     finally:
-        _take(os.SCHED_OTHER)
+        if polite:
+            _exchange(os.SCHED_BATCH, os.SCHED_OTHER)
 
 
-def _take(policy: int) -> bool:
-    """Give this thread a policy; say whether the system has let us."""
+def _exchange(policy: int, other: int) -> bool:
+    """Give this thread another policy than it has; say whether it had that one, and the system has let us."""
     try:
-        os.sched_setscheduler(0, policy, os.sched_param(0))
-    except OSError as error:
+        if os.sched_getscheduler(0) != policy:
+            return False
+        os.sched_setscheduler(0, other, os.sched_param(0))
+    except OSError as error:  # musl, for one, has neither of the two
         log.info("no scheduling policy set", extra={"facts": {"error": str(error)}})
         return False
     return True
