@@ -2,95 +2,137 @@
 
 grpc.aio asks the core for one call, and for the next one when that is there, by way of a thread and several turns of
 the event loop. Under load calls queue up in the core, and each stage of a request runs alone, when the processor's
-caches have forgotten it since the last request. Here several calls are asked for at once: with 64 requests at a time,
-a fifth more are served.
+caches have forgotten it since the last request. Here several calls of a busy method are asked for at once, each by a
+task that begins to serve what it gets and asks again. Calls of methods that do not exist are left to grpc.aio.
 
-This reaches into grpcio, whose version is pinned: `_make_request_call_future` is what the serving loop calls for the
-next call, and again whenever it has got one.
+This reaches into grpcio, whose version is pinned: `_make_request_call_future` is what its serving loop calls for each
+method, when it begins and whenever it has got a call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
 from grpc._cython import cygrpc
 from grpc.aio import _server
 
+from service.faces.exchange import Exchange
+
 _AT_ONCE = 32
+
+Answer = Callable[[Exchange], Awaitable[None]]
+
+log = logging.getLogger("gateway")
+
+
+class _Handlers(dict[str, "grpc.RpcMethodHandler[Any, Any]"]):
+    """Handlers by the full names of their methods, as grpc.aio asks for them."""
+
+    def resolve_handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self.get(details.method)
 
 
 class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     """The part of a server that speaks to the core."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *arguments: object) -> None:
-        super().__init__(loop, *arguments)
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        interceptors: Sequence[grpc.aio.ServerInterceptor],
+        options: Sequence[tuple[str, Any]],
+        busy: str,
+        direct: Mapping[str, Answer],
+    ) -> None:
+        super().__init__(loop, None, (), interceptors, tuple(options), None)
+        self.stopped = False
         self._event_loop = loop
-        self._arrived: deque[asyncio.Task[Any]] = deque()
-        self._wanted: asyncio.Future[Any] | None = None
+        self._around = tuple(interceptors)
+        self._busy = busy
+        self._direct = direct
+        self._handlers = _Handlers()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        """Return a future of the next call; no method is registered, so it may be any method's."""
-        assert method is None
-        if self._wanted is None:
-            for _ in range(_AT_ONCE):
-                self._ask()
-        self._wanted = self._event_loop.create_future()
-        self._hand_over()
-        return self._wanted
+    def add_registered_method_handlers(self, method_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        """Take handlers by their methods' full names."""
+        super().add_registered_method_handlers(method_handlers)
+        self._handlers.update(method_handlers)
 
     async def shutdown(self, grace: float | None) -> None:
-        """Calls that have come, and that nobody has begun to serve, are cancelled."""
-        self._arrived.clear()
+        """Stop as grpc.aio does."""
         await super().shutdown(grace)
+        self.stopped = True
 
-    def _ask(self) -> None:
-        self._event_loop.create_task(self._request_call()).add_done_callback(self._take)
+    def _make_request_call_future(self, method_bytes: bytes | None) -> asyncio.Future[Any]:
+        """Begin to take a method's calls. Return a future that only gets an error, if there can be no more of them."""
+        if method_bytes is None:
+            return cast("asyncio.Future[Any]", super()._make_request_call_future(None))
+        method = method_bytes.decode()
+        broken: asyncio.Future[Any] = self._event_loop.create_future()
+        answer = self._direct.get(method)
+        busy = answer is not None or method.startswith(self._busy)
+        for _ in range(_AT_ONCE if busy else 1):
+            self._run(self._take(method, answer, broken))
+        return broken
 
-    def _take(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            return
-        error, serving = task.exception(), self.is_running()
-        # The core gives up single calls too; any other error is the serving loop's to end with.
-        if serving and (error is None or isinstance(error, cygrpc._RequestCallError)):
-            self._ask()
-        self._arrived.append(task)
-        self._hand_over()
-        if not serving:
-            # What nobody waits for is cancelled, so that the server need not wait for it.
-            self._arrived.clear()
+    async def _take(self, method: str, answer: Answer | None, broken: asyncio.Future[Any]) -> None:
+        """Take one call after the other."""
+        name, loop = method.encode(), self._event_loop
+        while self.is_running():
+            try:
+                rpc = await self._request_registered_call(name)
+            except cygrpc._RequestCallError:
+                continue  # the core gives up single calls, and all when it stops
+            except cygrpc.InternalError as error:
+                if not broken.done():
+                    broken.set_exception(error)
+                return
+            if answer is None:
+                serving = cygrpc._handle_rpc(method, self._handlers, self._around, rpc, loop, False)
+                self._run(cygrpc._schedule_rpc_coro(serving, rpc, loop, method))
+            else:
+                exchange = Exchange(rpc, loop, self)
+                exchange.start(self._run(_answered(exchange, answer, method)))
 
-    def _hand_over(self) -> None:
-        wanted = self._wanted
-        if wanted is None or wanted.done() or not self._arrived:
-            return
-        task = self._arrived.popleft()
-        error = task.exception()
-        if error is None:
-            wanted.set_result(task.result())
-        else:
-            wanted.set_exception(error)
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._event_loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _answered(exchange: Exchange, answer: Answer, method: str) -> None:
+    try:
+        await answer(exchange)
+    except (asyncio.CancelledError, grpc.aio.InternalError):
+        pass  # nobody reads any more
+    except Exception:
+        log.exception("internal error", extra={"facts": {"method": method}})
+        await exchange.fail()
 
 
 class _Accepting(_server.Server):
     """A server of the public kind, with our core."""
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]) -> None:
+    def __init__(self, core: _Core) -> None:
         self._loop = asyncio.get_running_loop()
-        self._server = _Core(self._loop, None, (), interceptors, tuple(options), None)
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: object) -> None:
-        """Register nothing: the generic handlers serve these methods too.
-
-        grpc.aio waits for a call of each registered method apart, which costs every call something for each.
-        """
+        self._server = core
 
 
 def accepting_server(
-    interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, Any]]
+    interceptors: Sequence[grpc.aio.ServerInterceptor],
+    options: Sequence[tuple[str, Any]],
+    *,
+    busy: str,
+    direct: Mapping[str, Answer],
 ) -> grpc.aio.Server:
-    """Return what `grpc.aio.server` returns, for the running event loop."""
-    return cast(grpc.aio.Server, _Accepting(interceptors, options))
+    """Return what `grpc.aio.server` returns, for the running event loop.
+
+    `busy`: how the full names of methods begin that many calls are asked for of at once. `direct`: what answers a
+    method, instead of its handler and the interceptors.
+    """
+    core = _Core(asyncio.get_running_loop(), interceptors, options, busy, direct)
+    return cast(grpc.aio.Server, _Accepting(core))

@@ -37,7 +37,7 @@ from service.accepting import accepting_server
 from service.chat import ChatCompletions, Deps
 from service.config import Config
 from service.faces.chat import ChatFace
-from service.faces.interceptor import CallInterceptor
+from service.faces.interceptor import NATIVE_PREFIX, CallInterceptor
 from service.faces.models import HealthFace, ModelFace, ProviderFace
 from service.faces.openai import OpenAiFace
 from service.keys import Keyring
@@ -57,6 +57,7 @@ _LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
 _MESSAGE_SLACK = 1024 * 1024
 # For each request that there may be at once: so many more are remembered after their end, some seconds' worth.
 _SENT_PLACES = 16
+_JSON_METHOD = "/gateway.v1.OpenAiService/CreateChatCompletion"
 _FILES = (chat_service_pb2, health_service_pb2, model_service_pb2, openai_service_pb2, provider_service_pb2)
 
 
@@ -91,7 +92,7 @@ async def serve(settings: WorkerSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, worker.reload, runtime)
     with polite_threads():
-        server, checks = _server(CallInterceptor(runtime, sent), runtime, config)
+        server, checks = make_server(CallInterceptor(runtime, sent), runtime, config)
         if server.add_insecure_port(settings.address) == 0:
             raise OSError(f"the address {settings.address} is taken")
         if sockets := settings.environ.get("GATEWAY_SOCKET_DIR"):
@@ -165,9 +166,10 @@ async def _close_later(old: Snapshot) -> None:
         await old.upstream.close()
 
 
-def _server(
+def make_server(
     interceptor: CallInterceptor, runtime: Runtime, config: Config
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """Return a server with all methods, and what answers its health checks."""
     options = (
         ("grpc.max_receive_message_length", config.server.max_body_bytes + _MESSAGE_SLACK),
         ("grpc.max_send_message_length", -1),
@@ -178,9 +180,10 @@ def _server(
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
     )
-    server = accepting_server((interceptor,), options)
-    checks = health.aio.HealthServicer()
     openai_face = OpenAiFace(runtime, _asset("openapi.json"), _asset("docs.html"))
+    direct = {_JSON_METHOD: interceptor.around(_JSON_METHOD, openai_face.CreateChatCompletion)}
+    server = accepting_server((interceptor,), options, busy=NATIVE_PREFIX, direct=direct)
+    checks = health.aio.HealthServicer()
     chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), server)
     openai_service_pb2_grpc.add_OpenAiServiceServicer_to_server(openai_face, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelFace(runtime), server)

@@ -20,6 +20,7 @@ from ulid_transform import ulid_now
 from service.chat import Call
 from service.config import Key
 from service.errors import INTERNAL_MESSAGE, GatewayError
+from service.faces.exchange import Exchange
 from service.faces.status import clipped, envelope, error_headers, status_code, status_details
 from service.runtime import Runtime
 from service.sent import Sending, SentRecord, admit
@@ -41,8 +42,7 @@ _OPEN_METHODS = frozenset(
         "/gateway.v1.OpenAiService/GetDocs",
     }
 )
-_NATIVE_PREFIX = "/gateway.v1.ChatCompletionService/"
-_JSON_METHODS = frozenset({"/gateway.v1.OpenAiService/CreateChatCompletion"})
+NATIVE_PREFIX = "/gateway.v1.ChatCompletionService/"
 
 # The service answers a little before the caller's deadline, so that the caller reads a status and not a reset stream.
 _DEADLINE_MARGIN_S = 0.1
@@ -55,7 +55,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 """The context of a call; the classes themselves are no generics at run time."""
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
-Behaviour = Callable[[Any, Context], Awaitable[Any]]
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
+Answer = Callable[[Exchange], Awaitable[None]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
@@ -84,21 +85,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             wrapped = self._wrapped[method] = self._wrap(method, handler)
         return wrapped
 
+    def around(self, method: str, answer: Answer) -> Answer:
+        """Return what answers a JSON method: the same, with everything that a call goes through."""
+        serve = self._serve(method, lambda _, exchange: answer(exchange), _send_error, Exchange.invocation_metadata)
+        return lambda exchange: serve(None, exchange)
+
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        if method in _JSON_METHODS:
-            return _json_handler(self._serve(method, cast(Behaviour, handler.unary_stream), _return_error))
         if handler.response_streaming:
             make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
         else:
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        fail = _abort if method.startswith(_NATIVE_PREFIX) else _abort_transcoded
-        behaviour = self._serve(method, cast(Behaviour, inner), fail)
+        fail = _abort if method.startswith(NATIVE_PREFIX) else _abort_transcoded
+        behaviour = self._serve(method, cast(Behaviour, inner), fail, lambda _: _METADATA.get())
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
-    def _serve(self, method: str, inner: Behaviour, fail: Callable[[Context, GatewayError, Call], Any]) -> Behaviour:
+    def _serve(
+        self,
+        method: str,
+        inner: Behaviour,
+        fail: Callable[[Any, GatewayError, Call], Awaitable[None]],
+        metadata_of: Callable[[Any], Metadata],
+    ) -> Behaviour:
         runtime = self._runtime
         is_open = method in _OPEN_METHODS
-        asks = method in _JSON_METHODS or method.startswith(_NATIVE_PREFIX)
+        asks = metadata_of is Exchange.invocation_metadata or method.startswith(NATIVE_PREFIX)
 
         async def serve(request: Any, context: Context) -> Any:
             call = Call(f"chatcmpl-{ulid_now()}", _NOBODY, time.monotonic(), int(time.time()))
@@ -110,7 +120,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             sending: Sending | None = None
             try:
                 if not is_open:
-                    metadata = dict(_METADATA.get())
+                    metadata = dict(metadata_of(context))
                     self._admit(call, context, metadata)
                     if asks and (sending := admit(metadata, self._sent)) is not None:
                         call.before_sending = sending.begin
@@ -164,26 +174,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
 
 
-def _json_handler(serve: Behaviour) -> Handler:
-    """Return the handler of a method that takes one message, and answers with its last one and those written before.
-
-    On the wire that is a method with a streamed answer. For gRPC it is one whose answer is a single message: that one
-    leaves together with the status, which saves a batch a call. Its request is read here, since gRPC keeps what it
-    reads for a handler until the call has ended.
-    """
-
-    async def read_and_serve(requests: object, context: Context) -> bytes:
-        body = await context.read()
-        return cast(bytes, await serve(body if isinstance(body, list) else [b""], context))
-
-    return grpc.stream_unary_rpc_method_handler(read_and_serve, _read_body)
-
-
-def _read_body(serialized: bytes) -> list[bytes]:
-    """Return the data of a serialized HttpBody, to be popped, so that nobody keeps it longer than it is needed."""
-    return [HttpBody.FromString(serialized).data]
-
-
 def http_body(data: bytes, content_type: str = "application/json") -> bytes:
     """Return a message of a JSON method's answer."""
     return bytes(HttpBody(content_type=content_type, data=data).SerializeToString())
@@ -234,10 +224,10 @@ def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
     )
 
 
-async def _return_error(context: Context, error: GatewayError, call: Call) -> bytes:
+async def _send_error(exchange: Exchange, error: GatewayError, call: Call) -> None:
     """Answer a JSON method with OpenAI's envelope; the HTTP status travels in a header."""
-    await context.send_initial_metadata((*answer_headers(call), *error_headers(error).items()))
-    return http_body(envelope(error, call.generation_id))
+    exchange.begin((*answer_headers(call), *error_headers(error).items()))
+    await exchange.finish(http_body(envelope(error, call.generation_id)))
 
 
 async def _abort(context: Context, error: GatewayError, call: Call) -> None:

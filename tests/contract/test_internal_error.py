@@ -15,13 +15,12 @@ from google.api.httpbody_pb2 import HttpBody
 
 from service.chat import ChatCompletions
 from service.config import Config, Key
-from service.faces.chat import ChatFace
 from service.faces.interceptor import CallInterceptor
-from service.faces.openai import OpenAiFace
 from service.keys import Keyring
 from service.limits import Limiter
 from service.routing import HealthBoard
 from service.runtime import Runtime, Snapshot
+from service.server import make_server
 from service.telemetry import JsonFormatter, Masker
 from service.upstream import Upstream
 from tests.contract.client import read_refusal, request, typed
@@ -48,9 +47,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     limiter, upstream = Limiter(config, 0, None), Upstream({}, {})
     snapshot = Snapshot(config, keyring, cast(ChatCompletions, BuggyChat()), Masker(config), upstream)
     runtime = Runtime(snapshot, HealthBoard(config), limiter)
-    server = grpc.aio.server(interceptors=(CallInterceptor(runtime),))
-    chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), server)
-    openai_service_pb2_grpc.add_OpenAiServiceServicer_to_server(OpenAiFace(runtime, b"", b""), server)
+    server, _ = make_server(CallInterceptor(runtime), runtime, config)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:

@@ -1,0 +1,180 @@
+"""One call of a JSON method, spoken with gRPC's core itself: headers, message and status leave in one batch.
+
+grpc.aio sends headers in a batch of their own, finds out anew for each call how its handler is to be called, and leaves
+the memory of a batch behind when the call is cancelled meanwhile. What is used of grpcio here is private; its version
+is pinned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from google.api.httpbody_pb2 import HttpBody
+from grpc._cython import cygrpc
+
+_NO_FLAGS: Final = 0
+_OK: Final = 0
+_INTERNAL: Final = 13
+
+
+class Core(Protocol):
+    """The server that a call came to."""
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is gone: then the core must not be asked for anything."""
+
+
+class Exchange:
+    """A request, and its answer's messages: any number written, and the last one with the status.
+
+    The messages are HTTP bodies, serialized. One at a time is on its way; `sending` says whether one is.
+    """
+
+    __slots__ = (
+        "_context",
+        "_core",
+        "_ended",
+        "_error",
+        "_headers",
+        "_loop",
+        "_received",
+        "_receiving",
+        "_rpc",
+        "_waiting",
+        "sending",
+    )
+
+    def __init__(self, rpc: Any, loop: asyncio.AbstractEventLoop, core: Core) -> None:
+        """`rpc` is the core's state of a call that has come."""
+        self._rpc = rpc
+        self._loop = loop
+        self._core = core
+        self._context = cygrpc._ServicerContext(rpc, None, None, loop)
+        self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
+        self._received: asyncio.Future[None] = loop.create_future()
+        self._headers: Sequence[tuple[str, str]] | None = ()
+        self.sending = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._ended = False
+
+    def start(self, task: asyncio.Task[None]) -> None:
+        """Let the core receive the request, and cancel the task that serves it when the caller leaves."""
+        closing = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
+
+        def closed(error: Exception | None) -> None:
+            if error is not None or closing.cancelled():
+                task.cancel()
+
+        self._begin((closing,), closed)
+        self._begin((self._receiving,), self._has_received)
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
+        """Return what came with the call, made anew at each time."""
+        metadata: Sequence[tuple[str, str | bytes]] = self._context.invocation_metadata()
+        return metadata
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds until the caller's deadline; None when there is none."""
+        remaining: float | None = self._context.time_remaining()
+        return remaining
+
+    async def read(self) -> bytes:
+        """Return the request's body, once; nothing when the caller has sent none."""
+        await self._received
+        message: bytes | None = self._receiving.message()
+        self._receiving = None
+        return b"" if message is None else HttpBody.FromString(message).data
+
+    def begin(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Say which headers leave with the first message."""
+        if self._headers is not None:
+            self._headers = headers
+
+    async def write(self, message: bytes) -> None:
+        """Send a message, once the one before is sent.
+
+        Raises:
+            grpc.aio.InternalError: the one before could not be sent, since the caller has left.
+        """
+        await self._sent()
+        self.send(message)
+
+    def send(self, message: bytes) -> None:
+        """Send a message while none is on its way."""
+        self._send(cygrpc.SendMessageOperation(message, _NO_FLAGS))
+
+    async def finish(self, message: bytes) -> None:
+        """Send the last message, and that all went well; return when they are sent.
+
+        Raises:
+            grpc.aio.InternalError: they could not be sent, since the caller has left.
+        """
+        await self._sent()
+        self._ended = True
+        self._send(
+            cygrpc.SendMessageOperation(message, _NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation((), _OK, "", _NO_FLAGS),
+        )
+        await self._sent()
+
+    async def fail(self) -> None:
+        """End a call that nothing has ended, with INTERNAL.
+
+        Raises:
+            grpc.aio.InternalError: that could not be sent, since the caller has left.
+        """
+        if not self._ended:
+            await self._sent()
+            self._ended = True
+            self._send(cygrpc.SendStatusFromServerOperation((), _INTERNAL, "", _NO_FLAGS))
+
+    async def _sent(self) -> None:
+        """Wait until nothing is on its way. Raises what went wrong with it."""
+        if self.sending:
+            self._waiting = self._loop.create_future()
+            await self._waiting
+        if self._error is not None:
+            raise self._error
+
+    def _send(self, *operations: Any) -> None:
+        headers, self._headers = self._headers, None
+        if headers is not None:
+            operations = (cygrpc.SendInitialMetadataOperation(headers, _NO_FLAGS), *operations)
+        self._begin(operations, self._has_sent)
+        self.sending = True
+
+    def _has_sent(self, error: Exception | None) -> None:
+        self.sending = False
+        self._error = error
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _has_received(self, _: Exception | None) -> None:
+        # The core ends what cannot be received, a message over its limit for one; there is nothing to read then.
+        if not self._received.done():
+            self._received.set_result(None)
+
+    def _begin(self, operations: tuple[Any, ...], done: Callable[[Exception | None], None]) -> None:
+        """Let the core begin a batch; `done` is told when it has ended, with the error if it failed.
+
+        grpcio takes a batch's memory back only when its coroutine goes on, so that is not left to a task that may be
+        cancelled.
+        """
+        if self._core.stopped:
+            raise cygrpc.InternalError("The server has stopped.")
+        batch = cygrpc.execute_batch(self._rpc, operations, self._loop)
+        ended = batch.send(None)
+
+        def take(_: object) -> None:
+            try:
+                batch.send(None)
+            except StopIteration:
+                done(None)
+            except cygrpc.InternalError as error:
+                done(error)
+
+        ended.add_done_callback(take)
