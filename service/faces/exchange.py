@@ -1,8 +1,7 @@
 """One call of a JSON method, spoken with gRPC's core itself: headers, message and status leave in one batch.
 
-grpc.aio sends headers in a batch of their own, finds out anew for each call how its handler is to be called, and leaves
-the memory of a batch behind when the call is cancelled meanwhile. What is used of grpcio here is private; its version
-is pinned.
+grpc.aio sends headers in a batch of their own, goes through several tasks for each call, and waits for each message to
+be gone before the next one is made. What is used of grpcio here is private; its version is pinned.
 """
 
 from __future__ import annotations
