@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final, Protocol
 
 from google.api.httpbody_pb2 import HttpBody
 from grpc._cython import cygrpc
+
+JSON: Final = "application/json"
+EVENTS: Final = "text/event-stream"
 
 _NO_FLAGS: Final = 0
 _OK: Final = 0
@@ -29,7 +33,7 @@ class Core(Protocol):
 class Exchange:
     """A request, and its answer's messages: any number written, and the last one with the status.
 
-    The messages are HTTP bodies, serialized. One at a time is on its way; `sending` says whether one is.
+    They are google.api.HttpBody on the wire, bytes here. One at a time is on its way; `sending` says whether one is.
     """
 
     __slots__ = (
@@ -37,6 +41,7 @@ class Exchange:
         "_core",
         "_ended",
         "_error",
+        "_head",
         "_headers",
         "_loop",
         "_received",
@@ -55,6 +60,7 @@ class Exchange:
         self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
         self._received: asyncio.Future[None] = loop.create_future()
         self._headers: Sequence[tuple[str, str]] | None = ()
+        self._head = _message_head(JSON)
         self.sending = False
         self._waiting: asyncio.Future[None] | None = None
         self._error: Exception | None = None
@@ -88,25 +94,25 @@ class Exchange:
         self._receiving = None
         return b"" if message is None else HttpBody.FromString(message).data
 
-    def begin(self, headers: Sequence[tuple[str, str]]) -> None:
-        """Say which headers leave with the first message."""
+    def begin(self, headers: Sequence[tuple[str, str]], content_type: str = JSON) -> None:
+        """Say which headers leave with the first message, and what the messages are."""
         if self._headers is not None:
-            self._headers = headers
+            self._headers, self._head = headers, _message_head(content_type)
 
-    async def write(self, message: bytes) -> None:
+    async def write(self, data: bytes) -> None:
         """Send a message, once the one before is sent.
 
         Raises:
             grpc.aio.InternalError: the one before could not be sent, since the caller has left.
         """
         await self._sent()
-        self.send(message)
+        self.send(data)
 
-    def send(self, message: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Send a message while none is on its way."""
-        self._send(cygrpc.SendMessageOperation(message, _NO_FLAGS))
+        self._send(self._message(data))
 
-    async def finish(self, message: bytes) -> None:
+    async def finish(self, data: bytes) -> None:
         """Send the last message, and that all went well; return when they are sent.
 
         Raises:
@@ -114,10 +120,7 @@ class Exchange:
         """
         await self._sent()
         self._ended = True
-        self._send(
-            cygrpc.SendMessageOperation(message, _NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation((), _OK, "", _NO_FLAGS),
-        )
+        self._send(self._message(data), cygrpc.SendStatusFromServerOperation((), _OK, "", _NO_FLAGS))
         await self._sent()
 
     async def fail(self) -> None:
@@ -130,6 +133,10 @@ class Exchange:
             await self._sent()
             self._ended = True
             self._send(cygrpc.SendStatusFromServerOperation((), _INTERNAL, "", _NO_FLAGS))
+
+    def _message(self, data: bytes) -> Any:
+        # Protobuf's own way takes forty times as long for a large body.
+        return cygrpc.SendMessageOperation(b"%b%b%b" % (self._head, _varint(len(data)), data), _NO_FLAGS)
 
     async def _sent(self) -> None:
         """Wait until nothing is on its way. Raises what went wrong with it."""
@@ -177,3 +184,20 @@ class Exchange:
                 done(error)
 
         ended.add_done_callback(take)
+
+
+@cache
+def _message_head(content_type: str) -> bytes:
+    """Return what a serialized HttpBody begins with, up to the length of its data."""
+    data_follows = HttpBody.DATA_FIELD_NUMBER << 3 | 2
+    return bytes(HttpBody(content_type=content_type).SerializeToString()) + _varint(data_follows)
+
+
+def _varint(number: int) -> bytes:
+    """Return a number as protobuf writes lengths: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    written.append(number)
+    return bytes(written)

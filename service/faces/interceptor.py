@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 import grpc
-from google.api.httpbody_pb2 import HttpBody
 from ulid_transform import ulid_now
 
 from service.chat import Call
@@ -174,11 +173,6 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
 
 
-def http_body(data: bytes, content_type: str = "application/json") -> bytes:
-    """Return a message of a JSON method's answer."""
-    return bytes(HttpBody(content_type=content_type, data=data).SerializeToString())
-
-
 def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:
     """Return the error for a call that was not taken: Envoy asks another worker, and takes the header off."""
     return GatewayError("overloaded", message, retry_after=1, headers={"x-gateway-refused": "1", **headers})
@@ -227,7 +221,7 @@ def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
 async def _send_error(exchange: Exchange, error: GatewayError, call: Call) -> None:
     """Answer a JSON method with OpenAI's envelope; the HTTP status travels in a header."""
     exchange.begin((*answer_headers(call), *error_headers(error).items()))
-    await exchange.finish(http_body(envelope(error, call.generation_id)))
+    await exchange.finish(envelope(error, call.generation_id))
 
 
 async def _abort(context: Context, error: GatewayError, call: Call) -> None:

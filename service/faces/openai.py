@@ -16,8 +16,8 @@ from service.chat import Call, ChatStream
 from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.events import EventEncoder
-from service.faces.exchange import Exchange
-from service.faces.interceptor import CALL, Context, answer_headers, cut_short, http_body, log, running_task
+from service.faces.exchange import EVENTS, JSON, Exchange
+from service.faces.interceptor import CALL, Context, answer_headers, cut_short, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
 
@@ -26,7 +26,6 @@ _LARGE_BYTES = 1024 * 1024
 
 One at a time: each takes several times its size while it is decoded.
 """
-_EVENTS = "text/event-stream"
 _DONE = b"data: [DONE]\n\n"
 _COMMENT = b": keep-alive\n\n"
 
@@ -38,7 +37,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         """`openapi` and `docs` are the bodies of /openapi.json and /docs."""
         self._runtime = runtime
         self._beside = ThreadPoolExecutor(1, "large-body")
-        self._openapi = HttpBody(content_type="application/json", data=openapi)
+        self._openapi = HttpBody(content_type=JSON, data=openapi)
         self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
 
     async def CreateChatCompletion(  # type: ignore[override]  # an exchange is request and context in one
@@ -55,7 +54,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         if not message.stream:
             completion = await snapshot.chat.complete(message, call)
             exchange.begin(answer_headers(call))
-            await exchange.finish(http_body(codec.encode(completion)))
+            await exchange.finish(codec.encode(completion))
             return
         async with await snapshot.chat.open(message, call) as stream:
             await _send_events(stream, call, exchange, self._runtime)
@@ -83,9 +82,9 @@ async def _send_events(stream: ChatStream, call: Call, exchange: Exchange, runti
         async for runs in stream:
             events = encoder.encode(runs)
             if not lines.begun:
-                exchange.begin((*answer_headers(call), ("cache-control", "no-cache")))
+                exchange.begin((*answer_headers(call), ("cache-control", "no-cache")), EVENTS)
             await lines.write(events)
-        await lines.last(_DONE)
+        await exchange.finish(_DONE)
     except GatewayError as error:
         if not lines.begun:
             raise
@@ -124,17 +123,13 @@ class _EventWriter:
         if not self.begun:
             self.begun = True
             self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
-        await self._exchange.write(http_body(data, _EVENTS))
+        await self._exchange.write(data)
         self._last = self._loop.time()
-
-    async def last(self, data: bytes) -> None:
-        """Send the stream's last message."""
-        await self._exchange.finish(http_body(data, _EVENTS))
 
     async def fail(self, error: GatewayError, call: Call) -> None:
         """Send an error event as the stream's last message."""
         call.facts.update(status=200, outcome=error.wire_code)
-        await self.last(error_event(error, call.generation_id))
+        await self._exchange.finish(error_event(error, call.generation_id))
 
     def close(self) -> None:
         if self._timer is not None:
@@ -144,7 +139,7 @@ class _EventWriter:
         idle = self._loop.time() - self._last
         # A reader that has not taken the last message needs no comment.
         if idle >= self._keep_alive_s and not self._exchange.sending:
-            self._exchange.send(http_body(_COMMENT, _EVENTS))
+            self._exchange.send(_COMMENT)
             self._last = self._loop.time()
             idle = 0.0
         self._timer = self._loop.call_later(max(self._keep_alive_s - idle, 0.01), self._tick)

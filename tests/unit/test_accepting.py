@@ -15,7 +15,7 @@ from grpc._cython import cygrpc
 
 from service import accepting
 from service.accepting import Answer, accepting_server
-from service.faces.exchange import Exchange
+from service.faces.exchange import EVENTS, JSON, Exchange
 
 METHOD, TYPED = "/test.Service/Direct", "/test.Service/Typed"
 HEADERS = (("x-first", "1"), ("x-second", "2"))
@@ -26,6 +26,10 @@ LARGE = b"x" * 1_000_000
 
 def body(data: bytes) -> bytes:
     return bytes(HttpBody(data=data).SerializeToString())
+
+
+def data_of(message: bytes) -> bytes:
+    return bytes(HttpBody.FromString(message).data)
 
 
 async def echo(exchange: Exchange) -> None:
@@ -83,10 +87,24 @@ async def test_headers_and_messages_arrive_in_order() -> None:
         await exchange.finish(await exchange.read())
 
     async with serving(answer) as (_, channel):
-        call = channel.unary_stream(METHOD)(body(b"asked"))
+        call = channel.unary_stream(METHOD, body, data_of)(b"asked")
         assert [message async for message in call] == [*(b"%d" % number for number in range(10)), b"asked"]
         assert tuple(await call.initial_metadata() or ()) == HEADERS
         assert await call.code() is grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("size", [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152])
+@pytest.mark.parametrize("kind", [JSON, EVENTS])
+async def test_messages_are_http_bodies_of_any_size(size: int, kind: str) -> None:
+    async def answer(exchange: Exchange) -> None:
+        exchange.begin((), kind)
+        await exchange.write(b"x" * size)
+        await exchange.finish(b"y" * size)
+
+    async with serving(answer) as (_, channel):
+        call = channel.unary_stream(METHOD, body, HttpBody.FromString)(b"")
+        expected = [HttpBody(content_type=kind, data=letter * size) for letter in (b"x", b"y")]
+        assert [message async for message in call] == expected
 
 
 async def test_headers_said_once_more_before_anything_is_sent_replace_the_first() -> None:
@@ -98,7 +116,7 @@ async def test_headers_said_once_more_before_anything_is_sent_replace_the_first(
         await exchange.finish(b"b")
 
     async with serving(answer) as (_, channel):
-        call = channel.unary_stream(METHOD)(body(b""))
+        call = channel.unary_stream(METHOD, body, data_of)(b"")
         assert [message async for message in call] == [b"a", b"b"]
         assert tuple(await call.initial_metadata() or ()) == HEADERS
 
@@ -111,8 +129,8 @@ async def test_more_calls_than_are_asked_for_at_once() -> None:
         await echo(exchange)
 
     async with serving(answer) as (_, channel):
-        ask = channel.unary_unary(METHOD)
-        answers = await asyncio.gather(*(ask(body(b"%d" % number)) for number in range(100)))
+        ask = channel.unary_unary(METHOD, body, data_of)
+        answers = await asyncio.gather(*(ask(b"%d" % number) for number in range(100)))
         assert answers == [b"%d" % number for number in range(100)]
 
 
@@ -124,8 +142,8 @@ async def test_a_call_says_its_metadata_and_its_deadline() -> None:
         await exchange.finish(b"")
 
     async with serving(answer) as (_, channel):
-        await channel.unary_unary(METHOD)(b"", metadata=(("x-asked", "yes"),), timeout=50)
-        await channel.unary_unary(METHOD)(b"")
+        await channel.unary_unary(METHOD, body, data_of)(b"", metadata=(("x-asked", "yes"),), timeout=50)
+        await channel.unary_unary(METHOD, body, data_of)(b"")
     (metadata, remaining), (_, none) = seen
     assert metadata["x-asked"] == "yes"
     assert remaining is not None
@@ -139,15 +157,15 @@ async def test_a_caller_who_sends_nothing_has_sent_an_empty_body() -> None:
             yield message
 
     async with serving(echo) as (_, channel):
-        assert await channel.stream_unary(METHOD)(nothing()) == b""
+        assert await channel.stream_unary(METHOD, body, data_of)(nothing()) == b""
 
 
 async def test_a_request_over_the_limit_is_refused_by_grpc() -> None:
     async with serving(echo) as (_, channel):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await channel.unary_unary(METHOD)(body(b"x" * (LIMIT + 1)))
+            await channel.unary_unary(METHOD, body, data_of)(b"x" * (LIMIT + 1))
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert await channel.unary_unary(METHOD)(body(b"next")) == b"next"
+        assert await channel.unary_unary(METHOD, body, data_of)(b"next") == b"next"
 
 
 async def _hang(exchange: Exchange) -> None:
@@ -179,7 +197,7 @@ async def test_an_answer_is_cancelled_when_its_caller_leaves(does: Answer) -> No
             ended.set()
 
     async with serving(answer) as (_, channel):
-        call = channel.unary_stream(METHOD)(body(b""))
+        call = channel.unary_stream(METHOD, body, data_of)(b"")
         await begun.wait()
         await asyncio.sleep(0.05)
         call.cancel()
@@ -201,7 +219,7 @@ async def test_whoever_goes_on_after_the_caller_has_left_is_told() -> None:
             failed.set_result(str(error.value))
 
     async with serving(answer) as (_, channel):
-        call = channel.unary_stream(METHOD)(body(b""))
+        call = channel.unary_stream(METHOD, body, data_of)(b"")
         await begun.wait()
         call.cancel()
         assert "execute_batch" in await asyncio.wait_for(failed, 5)
@@ -213,7 +231,7 @@ async def test_a_bug_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> Non
 
     async with serving(answer) as (_, channel):
         with pytest.raises(grpc.aio.AioRpcError) as told:
-            await channel.unary_unary(METHOD)(body(b""))
+            await channel.unary_unary(METHOD, body, data_of)(b"")
     assert (told.value.code(), told.value.details()) == (grpc.StatusCode.INTERNAL, "")
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
@@ -224,7 +242,7 @@ async def test_other_methods_are_served_by_handlers_behind_interceptors() -> Non
     noting = Noting()
     async with serving(echo, noting) as (_, channel):
         assert await channel.unary_unary(TYPED)(b"typed") == b"TYPED"
-        assert await channel.unary_unary(METHOD)(body(b"direct")) == b"direct"
+        assert await channel.unary_unary(METHOD, body, data_of)(b"direct") == b"direct"
         with pytest.raises(grpc.aio.AioRpcError) as unknown:
             await channel.unary_unary("/test.Service/Unknown")(b"")
     assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
@@ -240,7 +258,7 @@ async def test_a_server_that_stops_waits_for_what_has_begun() -> None:
         await echo(exchange)
 
     async with serving(answer) as (server, channel):
-        asked = asyncio.ensure_future(_awaited(channel.unary_unary(METHOD)(body(b"last"))))
+        asked = asyncio.ensure_future(_awaited(channel.unary_unary(METHOD, body, data_of)(b"last")))
         await begun.wait()
         await server.stop(grace=5)
         assert await asked == b"last"
@@ -263,7 +281,7 @@ async def test_nothing_is_sent_once_the_server_is_gone() -> None:
             raise
 
     async with serving(answer) as (server, channel):
-        call = channel.unary_unary(METHOD)(body(b""))
+        call = channel.unary_unary(METHOD, body, data_of)(b"")
         await begun.wait()
         await server.stop(grace=0.01)
         gone.set()
@@ -275,7 +293,7 @@ async def test_nothing_is_sent_once_the_server_is_gone() -> None:
 async def test_a_call_that_the_core_gives_up_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     given_up = _raise_once_each(monkeypatch, cygrpc._RequestCallError())
     async with serving(echo) as (_, channel):
-        assert await channel.unary_unary(METHOD)(body(b"again"), timeout=5) == b"again"
+        assert await channel.unary_unary(METHOD, body, data_of)(b"again", timeout=5) == b"again"
         assert await channel.unary_unary(TYPED)(b"again", timeout=5) == b"AGAIN"
     assert len(given_up) == 64
 
