@@ -12,6 +12,7 @@ from gateway.v1.chat_response_pb2 import ChatCompletionChunk, Delta, FunctionCal
 
 from service.codec import AnswerError, dumps, parse
 from service.errors import FailureKind, ProviderFailure
+from service.providers.alike import Alike
 from service.providers.anthropic.answer import finish_of, service_tier_of, usage_of
 from service.providers.anthropic.errors import failure
 from service.upstream.sse import Event
@@ -20,10 +21,11 @@ from service.upstream.sse import Event
 class AnthropicStreamDecoder:
     """Turns one stream's events into chunks. The end and the usage come when the message has stopped."""
 
-    __slots__ = ("_blocks", "_calls", "_counts", "_end", "_extras", "_id", "_parts", "finished")
+    __slots__ = ("_alike", "_blocks", "_calls", "_counts", "_end", "_extras", "_id", "_parts", "finished")
 
     def __init__(self) -> None:
         self.finished = False
+        self._alike = Alike("text", _text_of)
         self._id = ""
         self._counts: dict[str, Any] = {}
         self._end: dict[str, Any] = {}
@@ -40,14 +42,20 @@ class AnthropicStreamDecoder:
         """
         if self.finished or event.event == "ping":
             return ()
+        if (repeated := self._alike.read(event.data)) is not None:
+            return (repeated,)
         try:
-            return self._decode(parse(event.data))
+            chunks = self._decode(parse(event.data))
         except (AnswerError, AttributeError, KeyError, TypeError, ValueError) as error:
             message = "the provider sent an event that is not one of a message"
             raise ProviderFailure(FailureKind.MALFORMED, message) from error
+        if len(chunks) == 1:
+            self._alike.learn(event.data, chunks[0])
+        return chunks
 
-    def again(self, event: Event) -> None:
-        """See `service.providers.dialect.StreamDecoder`: no event is known before it is decoded."""
+    def again(self, event: Event) -> str | None:
+        """See `service.providers.dialect.StreamDecoder`."""
+        return None if self.finished or event.event == "ping" else self._alike.again(event.data)
 
     def _decode(self, value: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         match value["type"]:
@@ -59,6 +67,7 @@ class AnthropicStreamDecoder:
                 return self._stop(value["index"])
             case "message_start":
                 message = value["message"]
+                self._alike.forget()
                 self._id = message["id"]
                 self._count(message["usage"])
                 return self._chunk(Delta(role="assistant"))
@@ -167,3 +176,13 @@ class AnthropicStreamDecoder:
         chunk = ChatCompletionChunk(native_response_id=self._id)
         chunk.choices.add(index=0, delta=delta)
         return (chunk,)
+
+
+def _text_of(data: bytes) -> str | None:
+    """Return the text of a delta that is nothing but text."""
+    value = parse(data)
+    delta = value.get("delta")
+    if value["type"] != "content_block_delta" or delta["type"] != "text_delta":
+        return None
+    text: str = delta["text"]
+    return text

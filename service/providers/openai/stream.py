@@ -14,7 +14,7 @@ from gateway.v1.chat_response_pb2 import ChatCompletionChunk, ChunkChoice
 from service import codec
 from service.codec import AnswerError
 from service.errors import FailureKind, ProviderFailure
-from service.providers.openai.alike import Alike
+from service.providers.alike import Alike
 from service.providers.openai.answer import adopt_reasoning, made_call_id, raise_error, read
 from service.providers.openai.errors import failure, find_error
 from service.upstream.sse import Event
@@ -46,7 +46,7 @@ class OpenAiStreamDecoder:
         self._choices: dict[int, _Choice] = {}
         self._held: dict[str, str] = {}
         self._unfinished = 0
-        self._alike = Alike()
+        self._alike = Alike("content", _text_of)
 
     @property
     def finished(self) -> bool:
@@ -127,6 +127,10 @@ class OpenAiStreamDecoder:
                     delta.function.ClearField("name")
             delta.index = place
             touched.add(place)
+
+
+def _text_of(data: bytes) -> str:
+    return read(ChatCompletionChunk, data).choices[0].delta.content
 
 
 def _begins(call_id: str, name: str, known: _Call, touched: bool) -> bool:

@@ -6,13 +6,12 @@ Most events of a stream do: the provider's id, model and all else stand in every
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 
 import orjson
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 
-from service.providers.openai.answer import read
-
-_CONTENT = re.compile(rb'"content"\s*:\s*"((?:[^"\\]|\\.)*+)"')
 _PROBE = "probe"
 _MOST_MISSES = 8
 """Some providers put something new into each event: then there is nothing to learn."""
@@ -21,9 +20,16 @@ _MOST_MISSES = 8
 class Alike:
     """What the last event with text alone was like."""
 
-    __slots__ = ("_head", "_is_last", "_misses", "_tail", "_what")
+    __slots__ = ("_field", "_head", "_is_last", "_misses", "_tail", "_text_of", "_what")
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, text_of: Callable[[bytes], str | None]) -> None:
+        """`name` is of the field with the text. `text_of` says which text an event's data means, and nothing else.
+
+        It is asked about data that differ from what has meant a chunk in the value of that field. None: the data
+        mean something else, too.
+        """
+        self._field = _field(name)
+        self._text_of = text_of
         self._what: ChatCompletionChunk | None = None
         self._head = b""
         self._tail = b""
@@ -54,12 +60,11 @@ class Alike:
         if not _is_text(chunk):
             return
         self._misses += 1
-        found = list(_CONTENT.finditer(data))
+        found = list(self._field.finditer(data))
         if len(found) != 1:
             return
         head, tail = data[: found[0].start(1)], data[found[0].end(1) :]
-        probed = read(ChatCompletionChunk, b"%b%b%b" % (head, _PROBE.encode(), tail))
-        if probed.choices[0].delta.content == _PROBE:
+        if self._text_of(b"%b%b%b" % (head, _PROBE.encode(), tail)) == _PROBE:
             self._what = ChatCompletionChunk()
             self._what.CopyFrom(chunk)
             self._head, self._tail = head, tail
@@ -82,6 +87,12 @@ class Alike:
             return None
         self._misses = 0
         return text
+
+
+@cache
+def _field(name: str) -> re.Pattern[bytes]:
+    """Return what finds a field and its value, wherever it stands: within a string the quotes would be escaped."""
+    return re.compile(rb'"%b"\s*:\s*"((?:[^"\\]|\\.)*+)"' % name.encode())
 
 
 def _is_text(chunk: ChatCompletionChunk) -> bool:
