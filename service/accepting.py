@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import grpc
 from grpc._cython import cygrpc
 from grpc.aio import _server
 
-from service.faces.exchange import Exchange
+from service.faces.exchange import Answer, Exchange
 
 _AT_ONCE = 32
-
-Answer = Callable[[Exchange], Awaitable[None]]
 
 log = logging.getLogger("gateway")
 
@@ -61,6 +60,12 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         super().add_registered_method_handlers(method_handlers)
         self._handlers.update(method_handlers)
 
+    async def start(self) -> None:
+        """Start as grpc.aio does. Raises ValueError: what is to be answered directly is no method."""
+        if missing := self._direct.keys() - self._handlers:
+            raise ValueError(f"not registered: {', '.join(missing)}")
+        await super().start()
+
     async def shutdown(self, grace: float | None) -> None:
         """Stop as grpc.aio does."""
         await super().shutdown(grace)
@@ -80,7 +85,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
 
     async def _take(self, method: str, answer: Answer | None, broken: asyncio.Future[Any]) -> None:
         """Take one call after the other."""
-        name, loop = method.encode(), self._event_loop
+        name = method.encode()
         while self.is_running():
             try:
                 rpc = await self._request_registered_call(name)
@@ -90,12 +95,17 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
                 if not broken.done():
                     broken.set_exception(error)
                 return
-            if answer is None:
-                serving = cygrpc._handle_rpc(method, self._handlers, self._around, rpc, loop, False)
-                self._run(cygrpc._schedule_rpc_coro(serving, rpc, loop, method))
-            else:
-                exchange = Exchange(rpc, loop, self)
-                exchange.start(self._run(_answered(exchange, answer, method)))
+            self._serve(rpc, method, answer)
+            del rpc  # not to be kept until the next one comes
+
+    def _serve(self, rpc: Any, method: str, answer: Answer | None) -> None:
+        loop = self._event_loop
+        if answer is None:
+            serving = cygrpc._handle_rpc(method, self._handlers, self._around, rpc, loop, False)
+            self._run(cygrpc._schedule_rpc_coro(serving, rpc, loop, method))
+        else:
+            exchange = Exchange(rpc, loop, self)
+            exchange.start(self._run(_answered(exchange, answer, method)))
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._event_loop.create_task(coroutine)
@@ -111,6 +121,7 @@ async def _answered(exchange: Exchange, answer: Answer, method: str) -> None:
         pass  # nobody reads any more
     except Exception:
         log.exception("internal error", extra={"facts": {"method": method}})
+    with suppress(grpc.aio.InternalError):
         await exchange.fail()
 
 

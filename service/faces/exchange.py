@@ -7,12 +7,15 @@ be gone before the next one is made. What is used of grpcio here is private; its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
+
+from service.errors import GatewayError
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
@@ -33,22 +36,22 @@ class Core(Protocol):
 class Exchange:
     """A request, and its answer's messages: any number written, and the last one with the status.
 
-    They are google.api.HttpBody on the wire, bytes here. One at a time is on its way; `sending` says whether one is.
+    They are google.api.HttpBody on the wire, bytes here. One at a time is on its way. `ended`: the last one is, or was.
     """
 
     __slots__ = (
         "_context",
         "_core",
-        "_ended",
-        "_error",
         "_head",
         "_headers",
         "_loop",
+        "_lost",
         "_received",
         "_receiving",
         "_rpc",
+        "_sending",
         "_waiting",
-        "sending",
+        "ended",
     )
 
     def __init__(self, rpc: Any, loop: asyncio.AbstractEventLoop, core: Core) -> None:
@@ -61,17 +64,17 @@ class Exchange:
         self._received: asyncio.Future[None] = loop.create_future()
         self._headers: Sequence[tuple[str, str]] | None = ()
         self._head = _message_head(JSON)
-        self.sending = False
+        self._sending = False
         self._waiting: asyncio.Future[None] | None = None
-        self._error: Exception | None = None
-        self._ended = False
+        self._lost = False
+        self.ended = False
 
     def start(self, task: asyncio.Task[None]) -> None:
         """Let the core receive the request, and cancel the task that serves it when the caller leaves."""
         closing = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
 
-        def closed(error: Exception | None) -> None:
-            if error is not None or closing.cancelled():
+        def closed(failed: bool) -> None:
+            if failed or closing.cancelled():
                 task.cancel()
 
         self._begin((closing,), closed)
@@ -87,17 +90,32 @@ class Exchange:
         remaining: float | None = self._context.time_remaining()
         return remaining
 
-    async def read(self) -> bytes:
-        """Return the request's body, once; nothing when the caller has sent none."""
+    async def received(self) -> None:
+        """Wait until the request is there."""
         await self._received
+
+    def read(self) -> bytes:
+        """Return the body of a request that is there, once; nothing when the caller has sent none.
+
+        Raises:
+            GatewayError: it is no HttpBody.
+        """
         message: bytes | None = self._receiving.message()
         self._receiving = None
-        return b"" if message is None else HttpBody.FromString(message).data
+        try:
+            return b"" if message is None else HttpBody.FromString(message).data
+        except DecodeError as error:
+            raise GatewayError("invalid_json", "The request is no google.api.HttpBody.") from error
 
     def begin(self, headers: Sequence[tuple[str, str]], content_type: str = JSON) -> None:
         """Say which headers leave with the first message, and what the messages are."""
         if self._headers is not None:
             self._headers, self._head = headers, _message_head(content_type)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether a message can be sent at once."""
+        return not (self._sending or self.ended or self._core.stopped)
 
     async def write(self, data: bytes) -> None:
         """Send a message, once the one before is sent.
@@ -109,7 +127,7 @@ class Exchange:
         self.send(data)
 
     def send(self, data: bytes) -> None:
-        """Send a message while none is on its way."""
+        """Send a message at once, while all is quiet."""
         self._send(self._message(data))
 
     async def finish(self, data: bytes) -> None:
@@ -119,8 +137,8 @@ class Exchange:
             grpc.aio.InternalError: they could not be sent, since the caller has left.
         """
         await self._sent()
-        self._ended = True
         self._send(self._message(data), cygrpc.SendStatusFromServerOperation((), _OK, "", _NO_FLAGS))
+        self.ended = True
         await self._sent()
 
     async def fail(self) -> None:
@@ -129,43 +147,46 @@ class Exchange:
         Raises:
             grpc.aio.InternalError: that could not be sent, since the caller has left.
         """
-        if not self._ended:
+        if not self.ended:
             await self._sent()
-            self._ended = True
             self._send(cygrpc.SendStatusFromServerOperation((), _INTERNAL, "", _NO_FLAGS))
+            self.ended = True
 
     def _message(self, data: bytes) -> Any:
         # Protobuf's own way takes forty times as long for a large body.
         return cygrpc.SendMessageOperation(b"%b%b%b" % (self._head, _varint(len(data)), data), _NO_FLAGS)
 
     async def _sent(self) -> None:
-        """Wait until nothing is on its way. Raises what went wrong with it."""
-        if self.sending:
+        """Wait until nothing is on its way. Raises InternalError when what was did not arrive."""
+        while self._sending:  # a comment may have been faster
             self._waiting = self._loop.create_future()
-            await self._waiting
-        if self._error is not None:
-            raise self._error
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        if self._lost:
+            raise cygrpc.InternalError("A message could not be sent: the caller has left.")
 
     def _send(self, *operations: Any) -> None:
-        headers, self._headers = self._headers, None
-        if headers is not None:
-            operations = (cygrpc.SendInitialMetadataOperation(headers, _NO_FLAGS), *operations)
+        if self._headers is not None:
+            operations = (cygrpc.SendInitialMetadataOperation(self._headers, _NO_FLAGS), *operations)
         self._begin(operations, self._has_sent)
-        self.sending = True
+        self._headers = None
+        self._sending = True
 
-    def _has_sent(self, error: Exception | None) -> None:
-        self.sending = False
-        self._error = error
+    def _has_sent(self, failed: bool) -> None:
+        self._sending = False
+        self._lost = failed
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def _has_received(self, _: Exception | None) -> None:
+    def _has_received(self, _: bool) -> None:
         # The core ends what cannot be received, a message over its limit for one; there is nothing to read then.
         if not self._received.done():
             self._received.set_result(None)
 
-    def _begin(self, operations: tuple[Any, ...], done: Callable[[Exception | None], None]) -> None:
-        """Let the core begin a batch; `done` is told when it has ended, with the error if it failed.
+    def _begin(self, operations: tuple[Any, ...], done: Callable[[bool], None]) -> None:
+        """Let the core begin a batch; `done` is told when it has ended, and whether it failed.
 
         grpcio takes a batch's memory back only when its coroutine goes on, so that is not left to a task that may be
         cancelled.
@@ -179,11 +200,16 @@ class Exchange:
             try:
                 batch.send(None)
             except StopIteration:
-                done(None)
+                done(False)
             except cygrpc.InternalError as error:
-                done(error)
+                error.__traceback__ = None  # the future keeps the error, and it this frame, with the call
+                done(True)
 
         ended.add_done_callback(take)
+
+
+Answer = Callable[[Exchange], Awaitable[None]]
+"""What answers a call. However it ends, the call does too."""
 
 
 @cache

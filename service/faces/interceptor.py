@@ -19,7 +19,7 @@ from ulid_transform import ulid_now
 from service.chat import Call
 from service.config import Key
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.exchange import Exchange
+from service.faces.exchange import Answer, Exchange
 from service.faces.status import clipped, envelope, error_headers, status_code, status_details
 from service.runtime import Runtime
 from service.sent import Sending, SentRecord, admit
@@ -55,7 +55,6 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
-Answer = Callable[[Exchange], Awaitable[None]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
@@ -86,16 +85,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def around(self, method: str, answer: Answer) -> Answer:
         """Return what answers a JSON method: the same, with everything that a call goes through."""
-        serve = self._serve(method, lambda _, exchange: answer(exchange), _send_error, Exchange.invocation_metadata)
-        return lambda exchange: serve(None, exchange)
+        serve = self._serve(
+            method, lambda _, exchange: answer(exchange), _send_error, Exchange.invocation_metadata, asks=True
+        )
+
+        async def answer_call(exchange: Exchange) -> None:
+            # A call counts once its request is there: Envoy asks no other worker before.
+            await exchange.received()
+            await serve(None, exchange)
+
+        return answer_call
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         if handler.response_streaming:
             make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
         else:
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        fail = _abort if method.startswith(NATIVE_PREFIX) else _abort_transcoded
-        behaviour = self._serve(method, cast(Behaviour, inner), fail, lambda _: _METADATA.get())
+        native = method.startswith(NATIVE_PREFIX)
+        fail = _abort if native else _abort_transcoded
+        behaviour = self._serve(method, cast(Behaviour, inner), fail, lambda _: _METADATA.get(), asks=native)
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _serve(
@@ -104,16 +112,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         inner: Behaviour,
         fail: Callable[[Any, GatewayError, Call], Awaitable[None]],
         metadata_of: Callable[[Any], Metadata],
+        *,
+        asks: bool,
     ) -> Behaviour:
         runtime = self._runtime
         is_open = method in _OPEN_METHODS
-        asks = metadata_of is Exchange.invocation_metadata or method.startswith(NATIVE_PREFIX)
 
-        async def serve(request: Any, context: Context) -> Any:
+        async def serve(request: Any, context: Any) -> Any:
             call = Call(f"chatcmpl-{ulid_now()}", _NOBODY, time.monotonic(), int(time.time()))
             task = running_task()
             runtime.enter(task)
-            # Not in `finally`: gRPC sends what is returned here afterwards, and a slow reader may keep it waiting.
+            # Not in `finally`: what a typed method returns is sent afterwards, and a slow reader may keep it waiting.
             task.add_done_callback(runtime.leave)
             outcome = "ok"
             sending: Sending | None = None
@@ -130,7 +139,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _note(call, error)
                 return await fail(context, error, call)
             except asyncio.CancelledError:
-                if runtime.overdue:
+                # What has sent its last message has said what it had to.
+                if runtime.overdue and not (isinstance(context, Exchange) and context.ended):
                     task.uncancel()
                     fault = cut_short()
                     outcome = fault.wire_code
@@ -160,7 +170,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return serve
 
-    def _admit(self, call: Call, context: Context, metadata: Mapping[str, str | bytes]) -> None:
+    def _admit(self, call: Call, context: Context | Exchange, metadata: Mapping[str, str | bytes]) -> None:
         runtime = self._runtime
         call.facts["request_id"] = metadata.get("x-request-id", "")
         server = runtime.snapshot.config.server

@@ -46,7 +46,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         """Answer one chat completion, whole or as events."""
         call, snapshot = CALL.get(), self._runtime.snapshot
         server = snapshot.config.server
-        body = [await exchange.read()]
+        body = [exchange.read()]
         if len(body[0]) < _LARGE_BYTES:
             message = _decode(body.pop(), server)
         else:
@@ -90,7 +90,7 @@ async def _send_events(stream: ChatStream, call: Call, exchange: Exchange, runti
             raise
         await lines.fail(error, call)
     except asyncio.CancelledError:
-        if not (lines.begun and runtime.overdue):
+        if not (lines.begun and runtime.overdue) or exchange.ended:
             raise
         running_task().uncancel()
         await lines.fail(cut_short(), call)
@@ -138,7 +138,7 @@ class _EventWriter:
     def _tick(self) -> None:
         idle = self._loop.time() - self._last
         # A reader that has not taken the last message needs no comment.
-        if idle >= self._keep_alive_s and not self._exchange.sending:
+        if idle >= self._keep_alive_s and self._exchange.quiet:
             self._exchange.send(_COMMENT)
             self._last = self._loop.time()
             idle = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -14,14 +15,17 @@ from google.api.httpbody_pb2 import HttpBody
 from grpc._cython import cygrpc
 
 from service import accepting
-from service.accepting import Answer, accepting_server
-from service.faces.exchange import EVENTS, JSON, Exchange
+from service.accepting import accepting_server
+from service.errors import GatewayError
+from service.faces.exchange import EVENTS, JSON, Answer, Exchange
 
 METHOD, TYPED = "/test.Service/Direct", "/test.Service/Typed"
 HEADERS = (("x-first", "1"), ("x-second", "2"))
 LIMIT = 100_000
 # More than a reader who does not read is sent.
 LARGE = b"x" * 1_000_000
+# Large, so that it is on its way for a while.
+COMMENT = b"-" * 1_000_000
 
 
 def body(data: bytes) -> bytes:
@@ -34,7 +38,8 @@ def data_of(message: bytes) -> bytes:
 
 async def echo(exchange: Exchange) -> None:
     """Answer with what was asked."""
-    data = await exchange.read()
+    await exchange.received()
+    data = exchange.read()
     exchange.begin(HEADERS)
     await exchange.finish(data)
 
@@ -84,7 +89,8 @@ async def test_headers_and_messages_arrive_in_order() -> None:
         exchange.begin(HEADERS)
         for number in range(10):
             await exchange.write(b"%d" % number)
-        await exchange.finish(await exchange.read())
+        await exchange.received()
+        await exchange.finish(exchange.read())
 
     async with serving(answer) as (_, channel):
         call = channel.unary_stream(METHOD, body, data_of)(b"asked")
@@ -205,6 +211,123 @@ async def test_an_answer_is_cancelled_when_its_caller_leaves(does: Answer) -> No
     assert errors == [asyncio.CancelledError]
 
 
+async def test_a_comment_may_be_faster_than_a_message_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_sent = Exchange._has_sent
+    comments: list[bool] = []
+
+    def send_comment(exchange: Exchange, failed: bool) -> None:
+        """Do what a timer may that goes off when a message is gone, and before whoever waits for that runs."""
+        has_sent(exchange, failed)
+        comments.append(exchange.quiet)
+        if exchange.quiet and len(comments) < 8:
+            exchange.send(COMMENT)
+
+    monkeypatch.setattr(Exchange, "_has_sent", send_comment)
+
+    async def answer(exchange: Exchange) -> None:
+        for letter in (b"a", b"b", b"c"):
+            await exchange.write(letter)
+        await exchange.finish(b"d")
+
+    async with serving(answer) as (_, channel):
+        call = channel.unary_stream(METHOD, body, data_of)(b"", timeout=5)
+        messages = [message async for message in call]
+        assert await call.code() is grpc.StatusCode.OK
+    assert [message for message in messages if message != COMMENT] == [b"a", b"b", b"c", b"d"]
+    assert messages[-1] == b"d"
+    assert COMMENT in messages
+    assert comments[-1] is False
+
+
+async def _leave_it(exchange: Exchange) -> None:
+    pass
+
+
+async def _send_no_header(exchange: Exchange) -> None:
+    exchange.begin((("x-number", 1),))  # type: ignore[arg-type]
+    await exchange.finish(b"")
+
+
+async def _be_cancelled(exchange: Exchange) -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("does", [_leave_it, _be_cancelled])
+async def test_a_call_ends_however_its_answer_does(does: Answer) -> None:
+    async with serving(does) as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await channel.unary_unary(METHOD, body, data_of)(b"", timeout=5)
+    assert told.value.code() is grpc.StatusCode.INTERNAL
+
+
+async def test_a_call_with_headers_that_are_none_ends() -> None:
+    async with serving(_send_no_header) as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as told:
+            await channel.unary_unary(METHOD, body, data_of)(b"", timeout=1)
+    assert told.value.code() is not grpc.StatusCode.OK
+
+
+async def test_a_request_that_is_no_http_body_is_refused() -> None:
+    refused: list[str] = []
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.received()
+        with pytest.raises(GatewayError) as error:
+            exchange.read()
+        refused.append(error.value.code)
+        await exchange.finish(b"")
+
+    async with serving(answer) as (_, channel):
+        await channel.unary_unary(METHOD)(b"\xff")
+    assert refused == ["invalid_json"]
+
+
+async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
+    begun: list[asyncio.Event] = []
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.received()
+        begun.pop().set()
+        if exchange.read():
+            await _write_to_nobody(exchange)
+        await exchange.finish(b"")
+
+    async with serving(answer) as (_, channel):
+        await channel.unary_unary(TYPED)(b"")
+        gc.collect()
+        gc.disable()
+        before = _calls()
+        try:
+            for number in range(80):
+                event = asyncio.Event()
+                begun.append(event)
+                call = channel.unary_stream(METHOD, body, data_of)(b"leaves" if number % 2 else b"")
+                await event.wait()
+                if number % 2:
+                    call.cancel()
+                else:
+                    assert await call.read() == b""
+            for _ in range(250):
+                if _calls() == before:
+                    break
+                await asyncio.sleep(0.02)
+            assert _calls() == before
+        finally:
+            gc.enable()
+
+
+def _calls() -> tuple[int, int]:
+    """Return how many exchanges there are, and how many calls of the core's, those included that are waited for."""
+    kinds = [type(each) for each in gc.get_objects()]
+    return kinds.count(Exchange), kinds.count(cygrpc.RPCState)
+
+
+async def test_only_methods_are_answered_directly() -> None:
+    server = accepting_server((), (), busy="/test.", direct={METHOD: echo})
+    with pytest.raises(ValueError, match=METHOD):
+        await server.start()
+
+
 async def test_whoever_goes_on_after_the_caller_has_left_is_told() -> None:
     begun = asyncio.Event()
     failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -222,7 +345,7 @@ async def test_whoever_goes_on_after_the_caller_has_left_is_told() -> None:
         call = channel.unary_stream(METHOD, body, data_of)(b"")
         await begun.wait()
         call.cancel()
-        assert "execute_batch" in await asyncio.wait_for(failed, 5)
+        assert "left" in await asyncio.wait_for(failed, 5)
 
 
 async def test_a_bug_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
