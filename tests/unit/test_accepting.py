@@ -296,7 +296,7 @@ async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
         await channel.unary_unary(TYPED)(b"")
         gc.collect()
         gc.disable()
-        before = _calls()
+        _, before = _calls()
         try:
             for number in range(80):
                 event = asyncio.Event()
@@ -308,10 +308,13 @@ async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
                 else:
                     assert await call.read() == b""
             for _ in range(250):
-                if _calls() == before:
+                exchanges, calls = _calls()
+                if exchanges == 0 and calls <= before + 2:
                     break
                 await asyncio.sleep(0.02)
-            assert _calls() == before
+            assert exchanges == 0
+            # One of each method may have been on its way when they were counted.
+            assert calls <= before + 2
         finally:
             gc.enable()
 
