@@ -28,13 +28,6 @@ _AT_ONCE = 32
 log = logging.getLogger("gateway")
 
 
-class _Handlers(dict[str, "grpc.RpcMethodHandler[Any, Any]"]):
-    """Handlers by the full names of their methods, as grpc.aio asks for them."""
-
-    def resolve_handler(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        return self.get(details.method)
-
-
 class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     """The part of a server that speaks to the core."""
 
@@ -52,7 +45,8 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         self._around = tuple(interceptors)
         self._busy = busy
         self._direct = direct
-        self._handlers = _Handlers()
+        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._resolver = cygrpc._MethodResolver([], self._handlers)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def add_registered_method_handlers(self, method_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
@@ -101,7 +95,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
     def _serve(self, rpc: Any, method: str, answer: Answer | None) -> None:
         loop = self._event_loop
         if answer is None:
-            serving = cygrpc._handle_rpc(method, self._handlers, self._around, rpc, loop, False)
+            serving = cygrpc._handle_rpc(method, self._resolver, self._around, rpc, loop, False)
             self._run(cygrpc._schedule_rpc_coro(serving, rpc, loop, method))
         else:
             exchange = Exchange(rpc, loop, self)

@@ -36,12 +36,13 @@ class Core(Protocol):
 class Exchange:
     """A request, and its answer's messages: any number written, and the last one with the status.
 
-    They are google.api.HttpBody on the wire, bytes here. One at a time is on its way. `ended`: the last one is, or was.
+    They are google.api.HttpBody on the wire, bytes here. One at a time is on its way.
     """
 
     __slots__ = (
         "_context",
         "_core",
+        "_done",
         "_head",
         "_headers",
         "_loop",
@@ -51,7 +52,6 @@ class Exchange:
         "_rpc",
         "_sending",
         "_waiting",
-        "ended",
     )
 
     def __init__(self, rpc: Any, loop: asyncio.AbstractEventLoop, core: Core) -> None:
@@ -67,7 +67,7 @@ class Exchange:
         self._sending = False
         self._waiting: asyncio.Future[None] | None = None
         self._lost = False
-        self.ended = False
+        self._done = False
 
     def start(self, task: asyncio.Task[None]) -> None:
         """Let the core receive the request, and cancel the task that serves it when the caller leaves."""
@@ -89,6 +89,10 @@ class Exchange:
         """Return the seconds until the caller's deadline; None when there is none."""
         remaining: float | None = self._context.time_remaining()
         return remaining
+
+    def done(self) -> bool:
+        """Say whether the status is sent, or on its way."""
+        return self._done
 
     async def received(self) -> None:
         """Wait until the request is there."""
@@ -115,7 +119,7 @@ class Exchange:
     @property
     def quiet(self) -> bool:
         """Whether a message can be sent at once."""
-        return not (self._sending or self.ended or self._core.stopped)
+        return not (self._sending or self._done or self._core.stopped)
 
     async def write(self, data: bytes) -> None:
         """Send a message, once the one before is sent.
@@ -138,19 +142,20 @@ class Exchange:
         """
         await self._sent()
         self._send(self._message(data), cygrpc.SendStatusFromServerOperation((), _OK, "", _NO_FLAGS))
-        self.ended = True
+        self._done = True
         await self._sent()
 
     async def fail(self) -> None:
-        """End a call that nothing has ended, with INTERNAL.
+        """End a call that nothing has ended, with INTERNAL, and without headers if none have left.
 
         Raises:
             grpc.aio.InternalError: that could not be sent, since the caller has left.
         """
-        if not self.ended:
+        if not self._done:
             await self._sent()
+            self.begin(())
             self._send(cygrpc.SendStatusFromServerOperation((), _INTERNAL, "", _NO_FLAGS))
-            self.ended = True
+            self._done = True
 
     def _message(self, data: bytes) -> Any:
         # Protobuf's own way takes forty times as long for a large body.

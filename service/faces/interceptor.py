@@ -139,8 +139,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 _note(call, error)
                 return await fail(context, error, call)
             except asyncio.CancelledError:
-                # What has sent its last message has said what it had to.
-                if runtime.overdue and not (isinstance(context, Exchange) and context.ended):
+                # A call whose status is sent has said what it had to.
+                if runtime.overdue and not context.done():
                     task.uncancel()
                     fault = cut_short()
                     outcome = fault.wire_code

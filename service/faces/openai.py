@@ -90,7 +90,7 @@ async def _send_events(stream: ChatStream, call: Call, exchange: Exchange, runti
             raise
         await lines.fail(error, call)
     except asyncio.CancelledError:
-        if not (lines.begun and runtime.overdue) or exchange.ended:
+        if not (lines.begun and runtime.overdue) or exchange.done():
             raise
         running_task().uncancel()
         await lines.fail(cut_short(), call)

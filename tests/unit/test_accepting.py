@@ -252,19 +252,12 @@ async def _be_cancelled(exchange: Exchange) -> None:
     raise asyncio.CancelledError
 
 
-@pytest.mark.parametrize("does", [_leave_it, _be_cancelled])
+@pytest.mark.parametrize("does", [_leave_it, _be_cancelled, _send_no_header])
 async def test_a_call_ends_however_its_answer_does(does: Answer) -> None:
     async with serving(does) as (_, channel):
         with pytest.raises(grpc.aio.AioRpcError) as told:
             await channel.unary_unary(METHOD, body, data_of)(b"", timeout=5)
     assert told.value.code() is grpc.StatusCode.INTERNAL
-
-
-async def test_a_call_with_headers_that_are_none_ends() -> None:
-    async with serving(_send_no_header) as (_, channel):
-        with pytest.raises(grpc.aio.AioRpcError) as told:
-            await channel.unary_unary(METHOD, body, data_of)(b"", timeout=1)
-    assert told.value.code() is not grpc.StatusCode.OK
 
 
 async def test_a_request_that_is_no_http_body_is_refused() -> None:
