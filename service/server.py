@@ -15,7 +15,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import grpc
-import uvloop
 from gateway.v1 import (
     chat_service_pb2,
     chat_service_pb2_grpc,
@@ -42,6 +41,7 @@ from service.faces.models import HealthFace, ModelFace, ProviderFace
 from service.faces.openai import OpenAiFace
 from service.keys import Keyring
 from service.limits import Limiter
+from service.loop import EventLoop
 from service.providers import DIALECTS, simulator
 from service.routing import HealthBoard
 from service.runtime import Runtime, Snapshot
@@ -71,9 +71,9 @@ class WorkerSettings:
 
 
 def run(settings: WorkerSettings) -> None:
-    """Serve until SIGTERM, on uvloop."""
+    """Serve until SIGTERM."""
     telemetry.configure(settings.environ)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=EventLoop) as runner:
         runner.run(serve(settings))
 
 

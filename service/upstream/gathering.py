@@ -13,12 +13,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 HOLD_S = 0.010
-"""An event is held back so long at most."""
+"""An event is held back so long at most, and then until its turn has come."""
 _BUSY = 0.7
 """The share of its time that the event loop's thread works, from which on the worker is busy."""
+_RESTED = 0.35
+"""The share from which on it is no longer: gathering takes a good part of the work away, and is not to end by that."""
 _LOOK_S = 0.02
 """How often the load is looked at. It is a mean over some looks, the last `1 / _MEMORY` of them for the most part."""
 _MEMORY = 0.25
+_PARTS = 32
+_LEAST = 2
+"""In one turn of the event loop one of `_PARTS` readers that are held goes on, but `_LEAST` where so many are due."""
 
 
 class Reader(Protocol):
@@ -41,7 +46,7 @@ class Gathering:
         self._looked = (0.0, 0.0)
         self._look_timer: asyncio.TimerHandle | None = None
         self._held: deque[tuple[float, Reader]] = deque()
-        self._release_timer: asyncio.TimerHandle | None = None
+        self._releasing: asyncio.Handle | None = None
 
     def begin(self) -> None:
         """Count a stream that begins: load is only measured while there are any."""
@@ -59,8 +64,8 @@ class Gathering:
         """Call a reader's `go_on` in a moment."""
         loop = asyncio.get_running_loop()
         self._held.append((loop.time() + HOLD_S, reader))
-        if self._release_timer is None:
-            self._release_timer = loop.call_later(HOLD_S, self._release, loop)
+        if self._releasing is None:
+            self._releasing = loop.call_later(HOLD_S, self._release, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         now, spent = loop.time(), self._spent()
@@ -68,15 +73,27 @@ class Gathering:
         self._looked = now, spent
         if elapsed > 0:
             self._load += (worked / elapsed - self._load) * _MEMORY
-        self.busy = self._load > _BUSY
+        self.busy = self._load > (_RESTED if self.busy else _BUSY)
         if self._streams:
             self._look_timer = loop.call_later(_LOOK_S, self._look, loop)
         else:
             self._look_timer, self._load, self.busy = None, 0.0, False
 
     def _release(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let some of those who are due go on, and the others in the turns that follow.
+
+        Each has a piece to be read and sent. With all of them in one turn a new call, which takes several, would wait
+        for all of them several times.
+        """
         held, now = self._held, loop.time()
-        while held and held[0][0] <= now:
+        for _ in range(max(_LEAST, len(held) // _PARTS)):
+            if not held or held[0][0] > now:
+                break
             held.popleft()[1].go_on()
-        # Clocks have steps: without a least wait this would run again and again until the next one.
-        self._release_timer = loop.call_later(max(held[0][0] - now, 0.001), self._release, loop) if held else None
+        if not held:
+            self._releasing = None
+        elif held[0][0] <= now:
+            self._releasing = loop.call_soon(self._release, loop)
+        else:
+            # Clocks have steps: without a least wait this would run again and again until the next one.
+            self._releasing = loop.call_later(max(held[0][0] - now, 0.001), self._release, loop)

@@ -208,7 +208,8 @@ async def test_an_answer_is_cancelled_when_its_caller_leaves(does: Answer) -> No
         await asyncio.sleep(0.05)
         call.cancel()
         await asyncio.wait_for(ended.wait(), 5)
-    assert errors == [asyncio.CancelledError]
+    # The core may tell first that the message on its way was lost.
+    assert errors in ([asyncio.CancelledError], [grpc.aio.InternalError])
 
 
 async def test_a_comment_may_be_faster_than_a_message_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.upstream import CallTimeouts, Response, Upstream
+from service.upstream.gathering import Gathering
 from tests.fakes.authority import Authority
 from tests.fakes.wire import Connection, Request, chunk, head, serve
 
@@ -164,3 +166,53 @@ async def test_a_slow_reader_of_a_held_stream_loses_nothing(tls: Tls) -> None:
             seen += [int(each.data) for each in piece]
             await asyncio.sleep(0.03)
     assert seen == list(range(31))
+
+
+class Held:
+    """A reader that notes in which turn of the event loop it goes on."""
+
+    def __init__(self, turn: Callable[[], int]) -> None:
+        self._turn = turn
+        self.went_on: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def go_on(self) -> None:
+        """See `service.upstream.gathering.Reader`."""
+        self.went_on.set_result(self._turn())
+
+
+@pytest.mark.parametrize(("readers", "a_turn"), [(20, 2), (128, 4)])
+async def test_of_many_that_are_due_few_go_on_in_a_turn(readers: int, a_turn: int) -> None:
+    turns = 0
+    gathering = Gathering(busy)
+    held = [Held(lambda: turns) for _ in range(readers)]
+    for each in held:
+        gathering.hold(each)
+    time.sleep(0.05)  # noqa: ASYNC251  # so that all are due at once
+    while not held[-1].went_on.done():
+        await asyncio.sleep(0)
+        turns += 1
+    in_turn = [each.went_on.result() for each in held]
+    assert in_turn == sorted(in_turn)
+    assert max(Counter(in_turn).values()) == a_turn
+
+
+async def test_a_busy_worker_gathers_until_it_has_much_less_to_do() -> None:
+    """Gathering itself takes load away, and is not to end by that."""
+    share, spent = 0.0, 0.0
+    begun = asyncio.get_running_loop().time()
+
+    def work() -> float:
+        nonlocal spent, begun
+        now = asyncio.get_running_loop().time()
+        spent, begun = spent + share * (now - begun), now
+        return spent
+
+    gathering = Gathering(work)
+    gathering.begin()
+    seen = []
+    for load in (0.5, 0.9, 0.5, 0.1):
+        share = load
+        await asyncio.sleep(LOOKS_S)
+        seen.append(gathering.busy)
+    gathering.end()
+    assert seen == [False, True, True, False]
