@@ -36,7 +36,11 @@ SHAPES: Mapping[Size, Shape] = {
 
 
 def request(model: str, size: Size = "small", *, stream: bool = False, max_tokens: bool = False) -> bytes:
-    """Return a chat-completion request. `max_tokens`: with a token limit, which some providers require."""
+    """Return a chat-completion request. `max_tokens`: with a token limit, which some providers require.
+
+    A streamed one asks for usage: the source sends it in any case, some targets pass it on in any case, and events are
+    counted.
+    """
     shape = SHAPES[size]
     text = (_SENTENCE * (shape.text_bytes // len(_SENTENCE) + 1))[: shape.text_bytes]
     roles = ("user", "assistant")
@@ -48,7 +52,7 @@ def request(model: str, size: Size = "small", *, stream: bool = False, max_token
         messages[0]["content"] = [{"type": "text", "text": text}, image]
     body: dict[str, Any] = {"model": model, "messages": messages}
     if stream:
-        body["stream"] = True
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
     if max_tokens:
         body["max_tokens"] = 1000
     if shape.tools:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
 from service.errors import GatewayError
+from service.faces.batch import Batch
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
@@ -191,26 +192,10 @@ class Exchange:
             self._received.set_result(None)
 
     def _begin(self, operations: tuple[Any, ...], done: Callable[[bool], None]) -> None:
-        """Let the core begin a batch; `done` is told when it has ended, and whether it failed.
-
-        grpcio takes a batch's memory back only when its coroutine goes on, so that is not left to a task that may be
-        cancelled.
-        """
+        """Let the core begin a batch; `done` is told when it has ended, and whether it failed."""
         if self._core.stopped:
             raise cygrpc.InternalError("The server has stopped.")
-        batch = cygrpc.execute_batch(self._rpc, operations, self._loop)
-        ended = batch.send(None)
-
-        def take(_: object) -> None:
-            try:
-                batch.send(None)
-            except StopIteration:
-                done(False)
-            except cygrpc.InternalError as error:
-                error.__traceback__ = None  # the future keeps the error, and it this frame, with the call
-                done(True)
-
-        ended.add_done_callback(take)
+        Batch(self._rpc, operations, self._loop, done)
 
 
 Answer = Callable[[Exchange], Awaitable[None]]

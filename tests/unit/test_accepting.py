@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -317,6 +319,38 @@ def _calls() -> tuple[int, int]:
     """Return how many exchanges there are, and how many calls of the core's, those included that are waited for."""
     kinds = [type(each) for each in gc.get_objects()]
     return kinds.count(Exchange), kinds.count(cygrpc.RPCState)
+
+
+async def test_a_message_that_is_lost_takes_no_memory_with_it() -> None:
+    """Its headers are many, so that they show."""
+    lost = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal lost
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        exchange.begin([(f"x-{number}", "") for number in range(5000)])
+        with pytest.raises(grpc.aio.InternalError):
+            await exchange.finish(b"")
+        lost += 1
+
+    async def lose(times: int) -> None:
+        for _ in range(times):
+            call = channel.unary_unary(METHOD, body, data_of)(b"")
+            await asyncio.sleep(0.005)
+            call.cancel()
+
+    async with serving(answer) as (_, channel):
+        await lose(20)
+        before = _resident_mb()
+        await lose(80)
+        after = _resident_mb()
+    assert lost > 50
+    assert after - before < 10
+
+
+def _resident_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
 async def test_only_methods_are_answered_directly() -> None:
