@@ -36,7 +36,7 @@ class Upstream:
 
     `players` makes the scripts of the dialects that are served within this process. `spent` is a reading of the time
     that the event loop's thread has worked, in seconds: streams of a busy one gather their events. Certificate files
-    are read at once.
+    are read at once. It belongs to the event loop in which it is made.
 
     Raises:
         OSError: a provider's `ca_file` cannot be read, or holds no certificates (ssl.SSLError).
@@ -130,7 +130,7 @@ class _Call:
         self._watch: Watch | None = None
 
     async def __aenter__(self) -> Response:
-        sent_at = asyncio.get_running_loop().time()
+        sent_at = self._pool.loop.time()
         to = address(self._request.url)
         head = _head(to, self._request)
         # `from None`: the errors' own texts may hold addresses.
@@ -166,7 +166,7 @@ class _Call:
 
     async def _exchange(self, connection: Connection, sent_at: float, head: bytes) -> None:
         self._connection = connection
-        self._watch = Watch(sent_at, self._timeouts, connection.abort)
+        self._watch = Watch(self._pool.loop, sent_at, self._timeouts, connection.abort)
         if self._before_sending is not None:
             self._before_sending()
         await connection.exchange(head, self._request.body)

@@ -47,14 +47,16 @@ def connection_failure(provider: str, error: Exception) -> ProviderFailure:
 class Watch:
     """The one timer of a call. Events do not touch it: when it goes off, it looks whether anything is late."""
 
-    __slots__ = ("_expire", "_first", "_idle", "_loop", "_timer", "_total", "expired", "waiting_since")
+    __slots__ = ("_expire", "_first", "_loop", "_sent_at", "_timeouts", "_timer", "expired", "waiting_since")
 
-    def __init__(self, sent_at: float, timeouts: CallTimeouts, expire: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sent_at: float, timeouts: CallTimeouts, expire: Callable[[], None]
+    ) -> None:
+        self._loop = loop
         self._expire = expire
+        self._sent_at = sent_at
+        self._timeouts = timeouts
         self._first = answer_limit(sent_at, timeouts)
-        self._idle = timeouts.idle
-        self._total = None if timeouts.total is None else Limit(sent_at + timeouts.total, "total", timeouts.total)
         self._timer: asyncio.TimerHandle | None = None
         self.waiting_since: float | None = None
         """When the caller began to wait for bytes; None while it does not."""
@@ -76,11 +78,13 @@ class Watch:
     def _next(self) -> Limit | None:
         if self._first is not None:
             return self._first
-        if self._idle is None:
-            return self._total
+        idle, total = self._timeouts.idle, self._timeouts.total
+        whole = None if total is None else Limit(self._sent_at + total, "total", total)
+        if idle is None:
+            return whole
         since = self._loop.time() if self.waiting_since is None else self.waiting_since
-        idle = Limit(since + self._idle, "idle", self._idle)
-        return idle if self._total is None else min(idle, self._total)
+        silent = Limit(since + idle, "idle", idle)
+        return silent if whole is None else min(silent, whole)
 
     def _arm(self, limit: Limit | None) -> None:
         if limit is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -58,6 +57,8 @@ class Pool:
     """The connections to one provider."""
 
     def __init__(self, tls: ssl.SSLContext, gathering: Gathering) -> None:
+        self.loop = asyncio.get_running_loop()
+        """The event loop that all of them belong to. Asking for the running one takes a system call."""
         self._tls = tls
         self._gathering = gathering
         self._idle: dict[Origin, list[Connection]] = {}
@@ -79,7 +80,7 @@ class Pool:
         Raises:
             OSError: it cannot be made; socket.gaierror: there is no such host; ssl.SSLError: the handshake failed.
         """
-        loop = asyncio.get_running_loop()
+        loop = self.loop
         addresses = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
         sock = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1, loop=loop
@@ -102,11 +103,10 @@ class Pool:
         if not connection.reusable:
             connection.abort()
             return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
+        connection.idle_since = self.loop.time()
         self._idle.setdefault(connection.origin, []).append(connection)
         if self._sweep is None:
-            self._sweep = loop.call_later(_KEEP_ALIVE_SECONDS, self._end_idle, loop.time)
+            self._sweep = self.loop.call_later(_KEEP_ALIVE_SECONDS, self._end_idle)
 
     def close(self) -> None:
         """End all connections, also those in use."""
@@ -116,15 +116,15 @@ class Pool:
             connection.abort()
         self._idle.clear()
 
-    def _end_idle(self, clock: Callable[[], float]) -> None:
+    def _end_idle(self) -> None:
         """End what has been idle for too long; look again while anything is idle."""
         self._sweep = None
-        before = clock() - _KEEP_ALIVE_SECONDS
+        before = self.loop.time() - _KEEP_ALIVE_SECONDS
         for connection in [c for idle in self._idle.values() for c in idle if c.idle_since <= before]:
             connection.abort()
             self._drop(connection)
         if any(self._idle.values()):
-            self._sweep = asyncio.get_running_loop().call_later(_KEEP_ALIVE_SECONDS / 2, self._end_idle, clock)
+            self._sweep = self.loop.call_later(_KEEP_ALIVE_SECONDS / 2, self._end_idle)
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -36,16 +37,14 @@ class Limit(NamedTuple):
 
 def answer_limit(sent_at: float, timeouts: CallTimeouts) -> Limit | None:
     """Return the earliest limit of what `sent_at` began: for the headers, a whole body, or the first event."""
-    given = (
-        ("first_event", timeouts.first_event),
-        ("response", timeouts.response),
-        ("total", timeouts.total),
-    )
-    soonest: Limit | None = None
-    for name, seconds in given:
-        if seconds is not None and (soonest is None or sent_at + seconds < soonest.at):
-            soonest = Limit(sent_at + seconds, name, seconds)
-    return soonest
+    name, soonest = "", math.inf
+    if timeouts.first_event is not None:
+        name, soonest = "first_event", timeouts.first_event
+    if timeouts.response is not None and timeouts.response < soonest:
+        name, soonest = "response", timeouts.response
+    if timeouts.total is not None and timeouts.total < soonest:
+        name, soonest = "total", timeouts.total
+    return Limit(sent_at + soonest, name, soonest) if name else None
 
 
 _TIMEOUT_TEXTS = {
