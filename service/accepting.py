@@ -2,8 +2,8 @@
 
 grpc.aio asks the core for one call, and for the next one when that is there, by way of a thread and several turns of
 the event loop. Under load calls queue up in the core, and each stage of a request runs alone, when the processor's
-caches have forgotten it since the last request. Here several calls of a busy method are asked for at once, each by a
-task that begins to serve what it gets and asks again. Calls of methods that do not exist are left to grpc.aio.
+caches have forgotten it since the last request. Here several calls of a method are asked for at once, each by a task
+that begins to serve what it gets and asks again. Calls of methods that do not exist are left to grpc.aio.
 
 This reaches into grpcio, whose version is pinned: `_make_request_call_future` is what its serving loop calls for each
 method, when it begins and whenever it has got a call.
@@ -36,14 +36,12 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         loop: asyncio.AbstractEventLoop,
         interceptors: Sequence[grpc.aio.ServerInterceptor],
         options: Sequence[tuple[str, Any]],
-        busy: str,
         direct: Mapping[str, Answer],
     ) -> None:
         super().__init__(loop, None, (), interceptors, tuple(options), None)
         self.stopped = False
         self._event_loop = loop
         self._around = tuple(interceptors)
-        self._busy = busy
         self._direct = direct
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self._resolver = cygrpc._MethodResolver([], self._handlers)
@@ -72,8 +70,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         method = method_bytes.decode()
         broken: asyncio.Future[Any] = self._event_loop.create_future()
         answer = self._direct.get(method)
-        busy = answer is not None or method.startswith(self._busy)
-        for _ in range(_AT_ONCE if busy else 1):
+        for _ in range(1 if answer is None else _AT_ONCE):
             self._run(self._take(method, answer, broken))
         return broken
 
@@ -131,13 +128,11 @@ def accepting_server(
     interceptors: Sequence[grpc.aio.ServerInterceptor],
     options: Sequence[tuple[str, Any]],
     *,
-    busy: str,
     direct: Mapping[str, Answer],
 ) -> grpc.aio.Server:
     """Return what `grpc.aio.server` returns, for the running event loop.
 
-    `busy`: how the full names of methods begin that many calls are asked for of at once. `direct`: what answers a
-    method, instead of its handler and the interceptors.
+    `direct`: what answers a method, instead of its handler and the interceptors. Many of its calls are taken at once.
     """
-    core = _Core(asyncio.get_running_loop(), interceptors, options, busy, direct)
+    core = _Core(asyncio.get_running_loop(), interceptors, options, direct)
     return cast(grpc.aio.Server, _Accepting(core))

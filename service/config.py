@@ -243,6 +243,14 @@ class Config(_Part):
     models: dict[str, Model]
     keys: tuple[Key, ...] = ()
 
+    @field_validator("providers")
+    @classmethod
+    def _names(cls, value: dict[str, Provider]) -> dict[str, Provider]:
+        for name in value:
+            if not (name.isascii() and name.isprintable() and name.strip() == name != ""):
+                raise ValueError(f"{name!r}: the name stands in a header, so it is to be printable ASCII")
+        return value
+
     @model_validator(mode="after")
     def _references(self) -> Self:
         unknown = [

@@ -181,10 +181,16 @@ def make_server(
         ("grpc.keepalive_permit_without_calls", 1),
     )
     openai_face = OpenAiFace(runtime, _asset("openapi.json"), _asset("docs.html"))
-    direct = {_JSON_METHOD: interceptor.around(_JSON_METHOD, openai_face.CreateChatCompletion)}
-    server = accepting_server((interceptor,), options, busy=NATIVE_PREFIX, direct=direct)
+    chat_face = ChatFace(runtime)
+    answers = {
+        _JSON_METHOD: openai_face.CreateChatCompletion,
+        NATIVE_PREFIX + "CreateChatCompletion": chat_face.CreateChatCompletion,
+        NATIVE_PREFIX + "StreamChatCompletion": chat_face.StreamChatCompletion,
+    }
+    direct = {method: interceptor.around(method, answer) for method, answer in answers.items()}
+    server = accepting_server((interceptor,), options, direct=direct)
     checks = health.aio.HealthServicer()
-    chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(ChatFace(runtime), server)
+    chat_service_pb2_grpc.add_ChatCompletionServiceServicer_to_server(chat_face, server)
     openai_service_pb2_grpc.add_OpenAiServiceServicer_to_server(openai_face, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelFace(runtime), server)
     provider_service_pb2_grpc.add_ProviderServiceServicer_to_server(ProviderFace(runtime), server)

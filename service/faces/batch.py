@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from threading import get_ident
 from typing import Any
 
@@ -14,8 +13,8 @@ from grpc._cython import cygrpc
 class Batch:
     """Operations that the core carries out together. grpcio takes it for an event loop, and for a future of that.
 
-    With a real future the end would be known a turn later. And where a batch failed, its memory would be lost, that of
-    its headers for one: grpcio takes it back when its coroutine goes on, and a future with an error lets it break off.
+    With a real future the end would be known a turn later. And where a batch has failed, its memory would be lost, that
+    of its headers for one: grpcio takes it back when its coroutine goes on, and an error from the future ends that.
     """
 
     __slots__ = ("_coroutine", "_done", "_loop", "_thread")
@@ -23,12 +22,20 @@ class Batch:
     def __init__(
         self, rpc: Any, operations: tuple[Any, ...], loop: asyncio.AbstractEventLoop, done: Callable[[bool], None]
     ) -> None:
-        """Begin. `done` is told of the end, in the event loop's thread, and whether the batch has failed."""
+        """Begin. `done` is told of the end, in the event loop's thread, and whether the batch has failed.
+
+        Raises:
+            grpc.aio.InternalError: the core takes no such operations; `done` is told nothing.
+        """
         self._loop = loop
         self._thread = get_ident()
         self._done = done
         self._coroutine = cygrpc.execute_batch(rpc, operations, self)
-        self._coroutine.send(None)
+        try:
+            self._coroutine.send(None)
+        except BaseException:
+            del self._done, self._coroutine  # grpcio keeps this batch for ever then, and would keep the call
+            raise
 
     # As an event loop.
 
@@ -61,6 +68,9 @@ class Batch:
         self._end(failed=True)
 
     def _end(self, *, failed: bool) -> None:
-        with suppress(StopIteration):
+        try:
             self._coroutine.send(None)
-        self._done(failed)
+        except StopIteration:
+            pass
+        finally:
+            self._done(failed)

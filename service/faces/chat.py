@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from gateway.v1 import chat_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import ChatCompletion
+from google.protobuf.message import DecodeError
 
 from service import codec
-from service.faces.interceptor import CALL, Context, answer_headers
+from service.errors import GatewayError
+from service.faces.exchange import Exchange
+from service.faces.interceptor import CALL, answer_headers
 from service.runtime import Runtime
 
 
@@ -17,27 +19,40 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def CreateChatCompletion(self, request: CreateChatCompletionRequest, context: Context) -> ChatCompletion:
+    async def CreateChatCompletion(  # type: ignore[override]  # an exchange is request and context in one
+        self, exchange: Exchange
+    ) -> None:
         """Answer one chat completion, whole."""
         call = CALL.get()
-        codec.validate(request)
-        completion = await self._runtime.snapshot.chat.complete(request, call)
-        await context.send_initial_metadata(answer_headers(call))
-        return completion
+        completion = await self._runtime.snapshot.chat.complete(_request(exchange), call)
+        exchange.begin(answer_headers(call))
+        await exchange.finish(completion.SerializeToString())
 
-    async def StreamChatCompletion(  # type: ignore[override]  # it writes to the context instead of yielding
-        self, request: CreateChatCompletionRequest, context: Context
+    async def StreamChatCompletion(  # type: ignore[override]  # as above
+        self, exchange: Exchange
     ) -> None:
         """Answer one chat completion, streamed; the last chunk always carries usage."""
-        call = CALL.get()
-        codec.validate(request)
+        call, request = CALL.get(), _request(exchange)
         request.stream_options.include_usage = True
-        begun = False
         async with await self._runtime.snapshot.chat.open(request, call) as stream:
+            exchange.begin(answer_headers(call))
             async for runs in stream:
-                if not begun:
-                    begun = True
-                    await context.send_initial_metadata(answer_headers(call))
                 for run in runs:
                     for chunk in run.chunks():
-                        await context.write(chunk)
+                        await exchange.write(chunk.SerializeToString())
+        await exchange.end()
+
+
+def _request(exchange: Exchange) -> CreateChatCompletionRequest:
+    """Return the request, if it breaks no rule.
+
+    Raises:
+        GatewayError: it does.
+    """
+    try:
+        request = CreateChatCompletionRequest.FromString(exchange.read())
+    except DecodeError as error:
+        message = "The request is no gateway.v1.CreateChatCompletionRequest."
+        raise GatewayError("invalid_value", message) from error
+    codec.validate(request)
+    return request

@@ -1,4 +1,4 @@
-"""One call of a JSON method, spoken with gRPC's core itself: headers, message and status leave in one batch.
+"""One call, spoken with gRPC's core itself: headers, message and status leave in one batch.
 
 grpc.aio sends headers in a batch of their own, goes through several tasks for each call, and waits for each message to
 be gone before the next one is made. What is used of grpcio here is private; its version is pinned.
@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
-from google.api.httpbody_pb2 import HttpBody
-from google.protobuf.message import DecodeError
 from grpc._cython import cygrpc
 
-from service.errors import GatewayError
 from service.faces.batch import Batch
 
-JSON: Final = "application/json"
-EVENTS: Final = "text/event-stream"
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 _NO_FLAGS: Final = 0
-_OK: Final = 0
+OK: Final = 0
 _INTERNAL: Final = 13
 
 
@@ -37,14 +32,13 @@ class Core(Protocol):
 class Exchange:
     """A request, and its answer's messages: any number written, and the last one with the status.
 
-    They are google.api.HttpBody on the wire, bytes here. One at a time is on its way.
+    Messages are bytes, as they stand on the wire. One at a time is on its way.
     """
 
     __slots__ = (
         "_context",
         "_core",
         "_done",
-        "_head",
         "_headers",
         "_loop",
         "_lost",
@@ -64,7 +58,6 @@ class Exchange:
         self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
         self._received: asyncio.Future[None] = loop.create_future()
         self._headers: Sequence[tuple[str, str]] | None = ()
-        self._head = _message_head(JSON)
         self._sending = False
         self._waiting: asyncio.Future[None] | None = None
         self._lost = False
@@ -81,9 +74,9 @@ class Exchange:
         self._begin((closing,), closed)
         self._begin((self._receiving,), self._has_received)
 
-    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]]:
+    def invocation_metadata(self) -> Metadata:
         """Return what came with the call, made anew at each time."""
-        metadata: Sequence[tuple[str, str | bytes]] = self._context.invocation_metadata()
+        metadata: Metadata = self._context.invocation_metadata()
         return metadata
 
     def time_remaining(self) -> float | None:
@@ -100,51 +93,49 @@ class Exchange:
         await self._received
 
     def read(self) -> bytes:
-        """Return the body of a request that is there, once; nothing when the caller has sent none.
-
-        Raises:
-            GatewayError: it is no HttpBody.
-        """
+        """Return a request that is there, once; nothing when the caller has sent none."""
         message: bytes | None = self._receiving.message()
         self._receiving = None
-        try:
-            return b"" if message is None else HttpBody.FromString(message).data
-        except DecodeError as error:
-            raise GatewayError("invalid_json", "The request is no google.api.HttpBody.") from error
+        return message or b""
 
-    def begin(self, headers: Sequence[tuple[str, str]], content_type: str = JSON) -> None:
-        """Say which headers leave with the first message, and what the messages are."""
+    def begin(self, headers: Sequence[tuple[str, str]]) -> None:
+        """Say which headers leave with what is sent first."""
         if self._headers is not None:
-            self._headers, self._head = headers, _message_head(content_type)
+            self._headers = headers
 
     @property
     def quiet(self) -> bool:
         """Whether a message can be sent at once."""
         return not (self._sending or self._done or self._core.stopped)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, message: bytes) -> None:
         """Send a message, once the one before is sent.
 
         Raises:
             grpc.aio.InternalError: the one before could not be sent, since the caller has left.
         """
         await self._sent()
-        self.send(data)
+        self.send(message)
 
-    def send(self, data: bytes) -> None:
+    def send(self, message: bytes) -> None:
         """Send a message at once, while all is quiet."""
-        self._send(self._message(data))
+        self._send(cygrpc.SendMessageOperation(message, _NO_FLAGS))
 
-    async def finish(self, data: bytes) -> None:
+    async def finish(self, message: bytes) -> None:
         """Send the last message, and that all went well; return when they are sent.
 
         Raises:
             grpc.aio.InternalError: they could not be sent, since the caller has left.
         """
-        await self._sent()
-        self._send(self._message(data), cygrpc.SendStatusFromServerOperation((), _OK, "", _NO_FLAGS))
-        self._done = True
-        await self._sent()
+        await self._end(cygrpc.SendMessageOperation(message, _NO_FLAGS), _status(OK))
+
+    async def end(self, code: int = OK, details: str = "", trailing: Metadata = ()) -> None:
+        """Send a status, with no message; return when it is sent.
+
+        Raises:
+            grpc.aio.InternalError: it could not be sent, since the caller has left.
+        """
+        await self._end(_status(code, details, trailing))
 
     async def fail(self) -> None:
         """End a call that nothing has ended, with INTERNAL, and without headers if none have left.
@@ -153,14 +144,14 @@ class Exchange:
             grpc.aio.InternalError: that could not be sent, since the caller has left.
         """
         if not self._done:
-            await self._sent()
             self.begin(())
-            self._send(cygrpc.SendStatusFromServerOperation((), _INTERNAL, "", _NO_FLAGS))
-            self._done = True
+            await self.end(_INTERNAL)
 
-    def _message(self, data: bytes) -> Any:
-        # Protobuf's own way takes forty times as long for a large body.
-        return cygrpc.SendMessageOperation(b"%b%b%b" % (self._head, _varint(len(data)), data), _NO_FLAGS)
+    async def _end(self, *operations: Any) -> None:
+        await self._sent()
+        self._send(*operations)
+        self._done = True
+        await self._sent()
 
     async def _sent(self) -> None:
         """Wait until nothing is on its way. Raises InternalError when what was did not arrive."""
@@ -175,7 +166,8 @@ class Exchange:
 
     def _send(self, *operations: Any) -> None:
         if self._headers is not None:
-            operations = (cygrpc.SendInitialMetadataOperation(self._headers, _NO_FLAGS), *operations)
+            # Last, for the core never again takes a batch that begins like one that it has refused.
+            operations = (*operations, cygrpc.SendInitialMetadataOperation(self._headers, _NO_FLAGS))
         self._begin(operations, self._has_sent)
         self._headers = None
         self._sending = True
@@ -202,18 +194,5 @@ Answer = Callable[[Exchange], Awaitable[None]]
 """What answers a call. However it ends, the call does too."""
 
 
-@cache
-def _message_head(content_type: str) -> bytes:
-    """Return what a serialized HttpBody begins with, up to the length of its data."""
-    data_follows = HttpBody.DATA_FIELD_NUMBER << 3 | 2
-    return bytes(HttpBody(content_type=content_type).SerializeToString()) + _varint(data_follows)
-
-
-def _varint(number: int) -> bytes:
-    """Return a number as protobuf writes lengths: seven bits a byte, the lowest first."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
+def _status(code: int, details: str = "", trailing: Metadata = ()) -> Any:
+    return cygrpc.SendStatusFromServerOperation(trailing, code, details, _NO_FLAGS)

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -19,7 +19,8 @@ from ulid_transform import ulid_now
 from service.chat import Call
 from service.config import Key
 from service.errors import INTERNAL_MESSAGE, GatewayError
-from service.faces.exchange import Answer, Exchange
+from service.faces.exchange import Answer, Exchange, Metadata
+from service.faces.http_body import packed
 from service.faces.status import clipped, envelope, error_headers, status_code, status_details
 from service.runtime import Runtime
 from service.sent import Sending, SentRecord, admit
@@ -53,7 +54,6 @@ _NOBODY = Key(name="", sha256="0" * 64)
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 """The context of a call; the classes themselves are no generics at run time."""
 
-Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -84,10 +84,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def around(self, method: str, answer: Answer) -> Answer:
-        """Return what answers a JSON method: the same, with everything that a call goes through."""
-        serve = self._serve(
-            method, lambda _, exchange: answer(exchange), _send_error, Exchange.invocation_metadata, asks=True
-        )
+        """Return what answers a chat method: the same, with everything that a call goes through."""
+        fail = _end if method.startswith(NATIVE_PREFIX) else _send_error
+        serve = self._serve(method, lambda _, exchange: answer(exchange), fail, Exchange.invocation_metadata, asks=True)
 
         async def answer_call(exchange: Exchange) -> None:
             # A call counts once its request is there: Envoy asks no other worker before.
@@ -101,9 +100,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
         else:
             make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        native = method.startswith(NATIVE_PREFIX)
-        fail = _abort if native else _abort_transcoded
-        behaviour = self._serve(method, cast(Behaviour, inner), fail, lambda _: _METADATA.get(), asks=native)
+        behaviour = self._serve(method, cast(Behaviour, inner), _abort, lambda _: _METADATA.get(), asks=False)
         return make(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _serve(
@@ -231,15 +228,16 @@ def answer_headers(call: Call) -> tuple[tuple[str, str], ...]:
 async def _send_error(exchange: Exchange, error: GatewayError, call: Call) -> None:
     """Answer a JSON method with OpenAI's envelope; the HTTP status travels in a header."""
     exchange.begin((*answer_headers(call), *error_headers(error).items()))
-    await exchange.finish(envelope(error, call.generation_id))
+    await exchange.finish(packed(envelope(error, call.generation_id)))
+
+
+async def _end(exchange: Exchange, error: GatewayError, call: Call) -> None:
+    """Answer a typed chat method with a canonical status."""
+    code: int = status_code(error).value[0]
+    await exchange.end(code, clipped(error.message), _trailing(error, call))
 
 
 async def _abort(context: Context, error: GatewayError, call: Call) -> None:
-    """Answer a typed method with a canonical status."""
-    await context.abort(status_code(error), clipped(error.message), _trailing(error, call))
-
-
-async def _abort_transcoded(context: Context, error: GatewayError, call: Call) -> None:
     """Answer a method that Envoy may have transcoded, with the HTTP body beside the status."""
     body = ("x-error-body-bin", envelope(error, call.generation_id))
     await context.abort(status_code(error), clipped(error.message), (*_trailing(error, call), body))

@@ -16,7 +16,8 @@ from service.chat import Call, ChatStream
 from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.events import EventEncoder
-from service.faces.exchange import EVENTS, JSON, Exchange
+from service.faces.exchange import Exchange
+from service.faces.http_body import EVENTS, JSON, packed, unpacked
 from service.faces.interceptor import CALL, Context, answer_headers, cut_short, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
@@ -46,7 +47,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         """Answer one chat completion, whole or as events."""
         call, snapshot = CALL.get(), self._runtime.snapshot
         server = snapshot.config.server
-        body = [exchange.read()]
+        body = [unpacked(exchange.read())]
         if len(body[0]) < _LARGE_BYTES:
             message = _decode(body.pop(), server)
         else:
@@ -54,7 +55,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         if not message.stream:
             completion = await snapshot.chat.complete(message, call)
             exchange.begin(answer_headers(call))
-            await exchange.finish(codec.encode(completion))
+            await exchange.finish(packed(codec.encode(completion)))
             return
         async with await snapshot.chat.open(message, call) as stream:
             await _send_events(stream, call, exchange, self._runtime)
@@ -82,9 +83,9 @@ async def _send_events(stream: ChatStream, call: Call, exchange: Exchange, runti
         async for runs in stream:
             events = encoder.encode(runs)
             if not lines.begun:
-                exchange.begin((*answer_headers(call), ("cache-control", "no-cache")), EVENTS)
+                exchange.begin((*answer_headers(call), ("cache-control", "no-cache")))
             await lines.write(events)
-        await exchange.finish(_DONE)
+        await exchange.finish(packed(_DONE, EVENTS))
     except GatewayError as error:
         if not lines.begun:
             raise
@@ -123,13 +124,13 @@ class _EventWriter:
         if not self.begun:
             self.begun = True
             self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
-        await self._exchange.write(data)
+        await self._exchange.write(packed(data, EVENTS))
         self._last = self._loop.time()
 
     async def fail(self, error: GatewayError, call: Call) -> None:
         """Send an error event as the stream's last message."""
         call.facts.update(status=200, outcome=error.wire_code)
-        await self._exchange.finish(error_event(error, call.generation_id))
+        await self._exchange.finish(packed(error_event(error, call.generation_id), EVENTS))
 
     def close(self) -> None:
         if self._timer is not None:
@@ -139,7 +140,7 @@ class _EventWriter:
         idle = self._loop.time() - self._last
         # A reader that has not taken the last message needs no comment.
         if idle >= self._keep_alive_s and self._exchange.quiet:
-            self._exchange.send(_COMMENT)
+            self._exchange.send(packed(_COMMENT, EVENTS))
             self._last = self._loop.time()
             idle = 0.0
         self._timer = self._loop.call_later(max(self._keep_alive_s - idle, 0.01), self._tick)

@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
-        if self._held and not self._complete and self._failure is None:
+        if self._held and self._gathers and not self._complete and self._failure is None:
             return
         self._hold()
         self._wake()

@@ -23,7 +23,9 @@ _LOOK_S = 0.02
 _MEMORY = 0.25
 _PARTS = 32
 _LEAST = 2
-"""In one turn of the event loop one of `_PARTS` readers that are held goes on, but `_LEAST` where so many are due."""
+"""In one turn of the event loop one of `_PARTS` readers that are held goes on, but `_LEAST` where so many are due..."""
+_PATIENCE_S = 0.1
+"""...and in any case those that have waited for their turn so long."""
 
 
 class Reader(Protocol):
@@ -86,14 +88,16 @@ class Gathering:
         for all of them several times.
         """
         held, now = self._held, loop.time()
-        for _ in range(max(_LEAST, len(held) // _PARTS)):
-            if not held or held[0][0] > now:
-                break
-            held.popleft()[1].go_on()
-        if not held:
-            self._releasing = None
-        elif held[0][0] <= now:
-            self._releasing = loop.call_soon(self._release, loop)
-        else:
-            # Clocks have steps: without a least wait this would run again and again until the next one.
-            self._releasing = loop.call_later(max(held[0][0] - now, 0.001), self._release, loop)
+        some = max(_LEAST, len(held) // _PARTS)
+        try:
+            while held and held[0][0] <= (now if some > 0 else now - _PATIENCE_S):
+                some -= 1
+                held.popleft()[1].go_on()
+        finally:
+            if not held:
+                self._releasing = None
+            elif held[0][0] <= now:
+                self._releasing = loop.call_soon(self._release, loop)
+            else:
+                # Clocks have steps: without a least wait this would run again and again until the next one.
+                self._releasing = loop.call_later(max(held[0][0] - now, 0.001), self._release, loop)

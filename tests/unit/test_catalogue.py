@@ -140,6 +140,11 @@ extra: 1
             "5",
             ["providers.local: Input should be a valid dictionary or instance of Provider"],
         ),
+        (
+            "{ dialect: simulator }",
+            "{ dialect: simulator }\n  modèle: { dialect: simulator }",
+            ["providers: 'modèle': the name stands in a header, so it is to be printable ASCII"],
+        ),
         ("500ms", "0s", ["providers.openai.timeouts.connect: Input should be greater than 0"]),
         ("keys:", "keys: 5\nx:", ["keys: Input should be a valid tuple", "x: there is no such setting"]),
     ],

@@ -102,6 +102,15 @@ def test_errors_are_canonical_codes_with_details(
         assert violations.field_violations[0].field == field
 
 
+@pytest.mark.parametrize("method", ["CreateChatCompletion", "StreamChatCompletion"])
+def test_what_is_no_request_is_refused(channel: grpc.Channel, method: str) -> None:
+    ask: Any = channel.unary_stream(f"/gateway.v1.ChatCompletionService/{method}")
+    with pytest.raises(grpc.RpcError) as failed:
+        list(ask(b"\xff", metadata=KEY))
+    assert failed.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "CreateChatCompletionRequest" in (failed.value.details() or "")
+
+
 def test_a_deadline_is_answered_before_it_passes(chat: ChatCompletionServiceStub) -> None:
     started = time.monotonic()
     with pytest.raises(grpc.RpcError) as failed:

@@ -168,6 +168,29 @@ async def test_a_slow_reader_of_a_held_stream_loses_nothing(tls: Tls) -> None:
     assert seen == list(range(31))
 
 
+async def test_a_connection_that_is_used_again_while_it_is_held_hands_on_at_once(tls: Tls) -> None:
+    entered = asyncio.Event()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        if len(server.requests) == 1:
+            await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+            await asyncio.sleep(LOOKS_S)
+            await connection.send(event(1))
+            await asyncio.sleep(0.002)
+            await connection.send(event(2) + chunk(b""))
+        else:
+            await connection.send(head(200, "text/event-stream", chunked=True))
+            await entered.wait()
+            await connection.send(event(3) + chunk(b""))
+
+    async with serve(answer, tls.server) as server, stream(server.url, busy, tls) as (upstream, response):
+        assert len([each async for piece in response.events() for each in piece]) == 3
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5), upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as other:
+            entered.set()
+            assert [each.data async for piece in other.events() for each in piece] == [b"3"]
+
+
 class Held:
     """A reader that notes in which turn of the event loop it goes on."""
 
