@@ -166,8 +166,7 @@ class Exchange:
 
     def _send(self, *operations: Any) -> None:
         if self._headers is not None:
-            # Last, for the core never again takes a batch that begins like one that it has refused.
-            operations = (*operations, cygrpc.SendInitialMetadataOperation(self._headers, _NO_FLAGS))
+            operations = (cygrpc.SendInitialMetadataOperation(self._headers, _NO_FLAGS), *operations)
         self._begin(operations, self._has_sent)
         self._headers = None
         self._sending = True

@@ -172,23 +172,27 @@ async def test_a_connection_that_is_used_again_while_it_is_held_hands_on_at_once
     entered = asyncio.Event()
 
     async def answer(connection: Connection, request: Request) -> None:
-        if len(server.requests) == 1:
-            await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
-            await asyncio.sleep(LOOKS_S)
-            await connection.send(event(1))
-            await asyncio.sleep(0.002)
-            await connection.send(event(2) + chunk(b""))
-        else:
-            await connection.send(head(200, "text/event-stream", chunked=True))
-            await entered.wait()
-            await connection.send(event(3) + chunk(b""))
+        match request.body:
+            case b"held":
+                await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+                await asyncio.sleep(LOOKS_S)
+                await connection.send(event(1))
+                await asyncio.sleep(0.002)
+                await connection.send(event(2) + chunk(b""))
+            case b"again":
+                await connection.send(head(200, "text/event-stream", chunked=True))
+                await entered.wait()
+                await connection.send(event(3) + chunk(b""))
+            case _:
+                await connection.send(head(200, "text/event-stream", chunked=True) + chunk(b""))
 
-    async with serve(answer, tls.server) as server, stream(server.url, busy, tls) as (upstream, response):
-        assert len([each async for piece in response.events() for each in piece]) == 3
-        await asyncio.sleep(0)
-        async with asyncio.timeout(5), upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as other:
+    async with serve(answer, tls.server) as server, stream(server.url, busy, tls) as (upstream, _), asyncio.timeout(5):
+        async with upstream.send("acme", UpstreamRequest(server.url, {}, b"held"), PATIENT) as held:
+            assert len([each async for piece in held.events() for each in piece]) == 3
+        async with upstream.send("acme", UpstreamRequest(server.url, {}, b"again"), PATIENT) as other:
             entered.set()
             assert [each.data async for piece in other.events() for each in piece] == [b"3"]
+    assert len(server.connections) == 2, "the stream's own, and one for both requests"
 
 
 class Held:
@@ -203,14 +207,15 @@ class Held:
         self.went_on.set_result(self._turn())
 
 
-@pytest.mark.parametrize(("readers", "a_turn"), [(20, 2), (128, 4)])
-async def test_of_many_that_are_due_few_go_on_in_a_turn(readers: int, a_turn: int) -> None:
+@pytest.mark.parametrize(("readers", "late_s", "a_turn"), [(20, 0.05, 2), (128, 0.05, 4), (20, 0.2, 20)])
+async def test_of_many_that_are_due_few_go_on_in_a_turn(readers: int, late_s: float, a_turn: int) -> None:
+    """But all who have waited for long."""
     turns = 0
     gathering = Gathering(busy)
     held = [Held(lambda: turns) for _ in range(readers)]
     for each in held:
         gathering.hold(each)
-    time.sleep(0.05)  # noqa: ASYNC251  # so that all are due at once
+    time.sleep(late_s)  # noqa: ASYNC251  # so that all are due at once
     while not held[-1].went_on.done():
         await asyncio.sleep(0)
         turns += 1
