@@ -17,7 +17,7 @@ from service.faces.batch import Batch
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 _NO_FLAGS: Final = 0
-OK: Final = 0
+_OK: Final = 0
 _INTERNAL: Final = 13
 
 
@@ -127,9 +127,9 @@ class Exchange:
         Raises:
             grpc.aio.InternalError: they could not be sent, since the caller has left.
         """
-        await self._end(cygrpc.SendMessageOperation(message, _NO_FLAGS), _status(OK))
+        await self._end(cygrpc.SendMessageOperation(message, _NO_FLAGS), _status(_OK))
 
-    async def end(self, code: int = OK, details: str = "", trailing: Metadata = ()) -> None:
+    async def end(self, code: int = _OK, details: str = "", trailing: Metadata = ()) -> None:
         """Send a status, with no message; return when it is sent.
 
         Raises:

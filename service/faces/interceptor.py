@@ -96,12 +96,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return answer_call
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
-        if handler.response_streaming:
-            make, inner = grpc.unary_stream_rpc_method_handler, handler.unary_stream
-        else:
-            make, inner = grpc.unary_unary_rpc_method_handler, handler.unary_unary
-        behaviour = self._serve(method, cast(Behaviour, inner), _abort, lambda _: _METADATA.get(), asks=False)
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+        inner = cast(Behaviour, handler.unary_unary)  # what streams is chat, and that is answered directly
+        behaviour = self._serve(method, inner, _abort, lambda _: _METADATA.get(), asks=False)
+        return grpc.unary_unary_rpc_method_handler(behaviour, handler.request_deserializer, handler.response_serializer)
 
     def _serve(
         self,

@@ -27,8 +27,8 @@ _LARGE_BYTES = 1024 * 1024
 
 One at a time: each takes several times its size while it is decoded.
 """
-_DONE = b"data: [DONE]\n\n"
-_COMMENT = b": keep-alive\n\n"
+_DONE = packed(b"data: [DONE]\n\n", EVENTS)
+_COMMENT = packed(b": keep-alive\n\n", EVENTS)
 
 
 class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
@@ -85,7 +85,7 @@ async def _send_events(stream: ChatStream, call: Call, exchange: Exchange, runti
             if not lines.begun:
                 exchange.begin((*answer_headers(call), ("cache-control", "no-cache")))
             await lines.write(events)
-        await exchange.finish(packed(_DONE, EVENTS))
+        await exchange.finish(_DONE)
     except GatewayError as error:
         if not lines.begun:
             raise
@@ -140,7 +140,7 @@ class _EventWriter:
         idle = self._loop.time() - self._last
         # A reader that has not taken the last message needs no comment.
         if idle >= self._keep_alive_s and self._exchange.quiet:
-            self._exchange.send(packed(_COMMENT, EVENTS))
+            self._exchange.send(_COMMENT)
             self._last = self._loop.time()
             idle = 0.0
         self._timer = self._loop.call_later(max(self._keep_alive_s - idle, 0.01), self._tick)
