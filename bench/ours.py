@@ -34,21 +34,31 @@ KEY = "sk-bench-key"
 _AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 _PATH = "/v1/chat/completions"
 _STREAM_MODELS = (wire.STREAM_MODEL, wire.FIRST_MODEL, wire.BURST_MODEL)
-_VENDORS: Mapping[str, str] = {"openai": "/v1", "anthropic": "", "google": "/v1beta"}
-"""Where each dialect's base URL ends."""
+TLS = "tls"
+_VENDORS: Mapping[str, tuple[str, str]] = {
+    "openai": ("openai", "/v1"),
+    "anthropic": ("anthropic", ""),
+    "google": ("google", "/v1beta"),
+    TLS: ("openai", "/v1"),
+}
+"""Each model's prefix: its dialect, and where that one's base URL ends."""
 
 
 def configuration(fake: FakeProvider) -> Mapping[str, Any]:
-    """Return a catalogue with each dialect's models: `openai/bench-unary`, `anthropic/bench-4ms200` and so on."""
+    """Return a catalogue with each dialect's models: `openai/bench-unary`, `anthropic/bench-4ms200` and so on.
+
+    Those that begin with `tls` are the same as `openai`'s, from a provider that is called with TLS.
+    """
     providers: dict[str, Any] = {}
     models: dict[str, Any] = {}
-    for vendor, path in _VENDORS.items():
-        for kind, url, names in (
-            ("whole", fake.unary_url, (wire.UNARY_MODEL,)),
-            ("streamed", fake.stream_url, _STREAM_MODELS),
-        ):
+    for vendor, (dialect, path) in _VENDORS.items():
+        tls = vendor == TLS
+        whole, streamed = (fake.tls_unary_url, fake.tls_stream_url) if tls else (fake.unary_url, fake.stream_url)
+        for kind, url, names in (("whole", whole, (wire.UNARY_MODEL,)), ("streamed", streamed, _STREAM_MODELS)):
             provider = f"{vendor}-{kind}"
-            providers[provider] = {"dialect": vendor, "base_url": url + path, "api_key": "sk-upstream-key"}
+            providers[provider] = {"dialect": dialect, "base_url": url + path, "api_key": "sk-upstream-key"}
+            if tls:
+                providers[provider]["ca_file"] = str(fake.authority)
             for name in names:
                 endpoint = {"provider": provider, "model": name}
                 models[f"{vendor}/{name}"] = {

@@ -124,7 +124,7 @@ def _measurements(target: str, folder: Path, *, quick: bool) -> Mapping[str, Mea
         )
 
     def streamed(model: str, streams: int, vendor: str = "") -> Measure:
-        seconds = 1.0 if vendor else long
+        seconds = 1.0 if vendor in VENDORS else long
         return lambda target: measure.streamed(target, model=model, streams=streams, seconds=seconds, vendor=vendor)
 
     if target != FLOOR:
@@ -141,6 +141,10 @@ def _measurements(target: str, folder: Path, *, quick: bool) -> Mapping[str, Mea
             "image, 8 at once": whole("image", 8),
             "gRPC unary, 16 at once": lambda target: measure.native(target, stream=False, calls=16, seconds=1.0),
             "gRPC 20 streams": lambda target: measure.native(target, stream=True, calls=20, seconds=1.0),
+        }
+        found |= {
+            "TLS, small, 64 at once": whole("small", 64, ours.TLS),
+            "TLS, 100 streams": streamed(wire.STREAM_MODEL, 100, ours.TLS),
         }
         for vendor in VENDORS[:1] if quick else VENDORS:
             found[f"{vendor}, 20 messages"] = whole("medium", 8, vendor)
