@@ -28,7 +28,8 @@ lint: $(VENV)/.test-ready check-gen ## style, types, schema
 	@$(BIN)/buf lint gen/gateway.binpb
 
 gen: $(VENV)/.test-ready ## make gen/ from protos/
-	@$(MAKE) generate OUT=gen
+	@$(MAKE) generate OUT=.run/gen
+	@rm -rf gen && cp -R .run/gen gen
 
 check-gen: $(VENV)/.test-ready ## fail when gen/ is stale
 	@$(MAKE) generate OUT=.run/gen

@@ -6,7 +6,6 @@ from gateway.v1.chat_response_pb2 import (
     AssistantMessage,
     ChatCompletion,
     ChatCompletionChunk,
-    ChunkChoice,
     CompletionTokensDetails,
     Delta,
     PromptTokensDetails,
@@ -14,6 +13,9 @@ from gateway.v1.chat_response_pb2 import (
     Usage,
 )
 from gateway.v1.content_pb2 import ROLE_ASSISTANT, TOOL_CALL_TYPE_CUSTOM, TOOL_CALL_TYPE_FUNCTION, ChatMessage, ToolCall
+
+from service import codec
+from service.errors import FailureKind, ProviderFailure
 
 
 class MessageAccumulator:
@@ -37,6 +39,8 @@ class MessageAccumulator:
             self._reasoning.append(delta.reasoning_content)
         for call in delta.tool_calls:
             self._add_call(call)
+        if delta.audio and (reference := _audio_id(delta.audio)):
+            self._message.audio = codec.dumps({"id": reference}).decode()
         self._message.images.extend(delta.images)
         self._message.audios.extend(delta.audios)
         self._message.annotations.extend(delta.annotations)
@@ -100,9 +104,31 @@ def as_history(message: AssistantMessage) -> ChatMessage:
         history.refusal = message.refusal
     if message.HasField("reasoning_content"):
         history.reasoning_content = message.reasoning_content
+    if message.audio and (reference := _audio_id(message.audio)):
+        history.audio.id = reference
     for call in history.tool_calls:
         call.ClearField("index")
     return history
+
+
+def end_choices(completion: ChatCompletion) -> None:
+    """Give each choice of a whole answer a finish reason: it has ended, though some providers do not say why.
+
+    Raises:
+        ProviderFailure: a choice has neither that nor content.
+    """
+    for choice in completion.choices:
+        if choice.finish_reason:
+            continue
+        message = choice.message
+        if message.tool_calls:
+            choice.finish_reason = "tool_calls"
+        elif message.HasField("function_call"):
+            choice.finish_reason = "function_call"
+        elif has_content(_as_delta(message)):
+            choice.finish_reason = "stop"
+        else:
+            raise ProviderFailure(FailureKind.EMPTY, "the provider's answer has neither content nor a finish reason")
 
 
 def as_chunk(completion: ChatCompletion) -> ChatCompletionChunk:
@@ -154,9 +180,8 @@ def _as_delta(message: AssistantMessage) -> Delta:
     return delta
 
 
-def has_content(choice: ChunkChoice) -> bool:
-    """Say whether a chunk's choice carries content: anything but a role, an empty text or its end."""
-    delta = choice.delta
+def has_content(delta: Delta) -> bool:
+    """Say whether a delta carries content: anything but a role or an empty text."""
     return bool(
         delta.content
         or delta.reasoning_content
@@ -192,6 +217,13 @@ def _add_details(
             into.extra.update(value)
         else:
             setattr(into, field.name, getattr(into, field.name) + value)
+
+
+def _audio_id(text: str) -> str | None:
+    """Return the id of an audio answer in OpenAI's form, or of a part of it."""
+    audio = codec.parse(text.encode())
+    reference = audio.get("id") if isinstance(audio, dict) else None
+    return reference if isinstance(reference, str) else None
 
 
 def _joined(before: str | None, text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import Attempt, ChatCompletion
 
+from service.chat.accumulate import end_choices
 from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.record import Record
@@ -43,7 +44,16 @@ class Attempts:
     A turn begins with the target that served the one before, without what that one refused.
     """
 
-    def __init__(self, deps: Deps, plan: Plan, call: Call, record: Record) -> None:
+    def __init__(
+        self,
+        deps: Deps,
+        plan: Plan,
+        call: Call,
+        record: Record,
+        as_written: Callable[[GatewayError], GatewayError],
+    ) -> None:
+        """`as_written` returns an error with the paths that the caller knows."""
+        self._as_written = as_written
         self._deps = deps
         self._targets = list(plan.targets)
         self._call = call
@@ -97,7 +107,7 @@ class Attempts:
                 case Without(parameter=parameter):
                     refused |= {parameter}
                 case GiveUp(error=error):
-                    raise error from failed[-1].failure
+                    raise self._as_written(error) from failed[-1].failure
 
     async def _attempt(
         self,
@@ -149,6 +159,7 @@ class Attempts:
             if response.status != 200:
                 raise target.dialect.decode_error(response.status, response.headers, body)
             completion = target.dialect.decode(body)
+        end_choices(completion)
         now = time.monotonic()
         ticket.first_event(now)
         ticket.succeeded(now, _speed(completion.usage.completion_tokens, now - started))
@@ -164,7 +175,7 @@ class Attempts:
             if response.status != 200:
                 body = self._record.received(await response.read())
                 raise target.dialect.decode_error(response.status, response.headers, body)
-            stream = await TurnStream.open(stack, response, target.dialect, self._record.received)
+            stream = await TurnStream.open(stack, response, target.dialect, self._record.received, encoded.choices)
         except BaseException:
             await stack.aclose()
             raise

@@ -53,7 +53,11 @@ class Job:
             rng=deps.rng,
         )
         self._native_id = ""
-        self._plan = plan(self._request, self._model, surroundings)
+        self._turn_usage: Usage | None = None
+        try:
+            self._plan = plan(self._request, self._model, surroundings)
+        except GatewayError as error:
+            raise normalised.as_written(error) from None
         self._request.ClearField("provider")
         if self._record.traces:
             self._record.step(
@@ -61,7 +65,7 @@ class Job:
                 {"order": [target.endpoint.provider for target in self._plan.targets]},
                 {"left": {left.endpoint.provider: left.reason for left in self._plan.left}},
             )
-        self._attempts = Attempts(deps, self._plan, call, self._record)
+        self._attempts = Attempts(deps, self._plan, call, self._record, normalised.as_written)
 
     @classmethod
     async def begin(cls, deps: Deps, request: CreateChatCompletionRequest, call: Call) -> Job:
@@ -107,23 +111,23 @@ class Job:
         through = TurnFilter(self._loop)
         while True:
             target, turn = await self._attempts.open(self._request)
-            usage = Usage()
-            self._native_id = ""
+            self._native_id, self._turn_usage = "", None
             try:
                 async for piece in turn.stream:
                     if self._loop.active:
                         piece = [Run(chunk, []) for run in piece for chunk in run.chunks()]
-                    runs = [run for run in piece if self._passes(run.chunk, through, usage)]
+                    runs = [run for run in piece if self._passes(run.chunk, through)]
                     if runs:
                         self._stamp(runs, target)
                         yield runs
-                turn.succeeded(usage.completion_tokens)
+                usage = self._turn_usage
+                turn.succeeded(usage.completion_tokens if usage is not None else 0)
             except ProviderFailure as failure:
                 turn.failed(failure)
                 raise broken(target, masked(failure, self._masker)) from failure
             finally:
                 await turn.aclose()
-            self._record.served(target.endpoint, usage if usage.ListFields() else None)
+            self._record.served(target.endpoint, usage)
             if not self._loop.active:
                 break
             message = through.message()
@@ -156,12 +160,13 @@ class Job:
         for arguments, result in self._loop.follow_up(self._request, message, split.server):
             self._record.step("tool", {"calls": len(split.server)}, {"arguments": arguments, "result": result})
 
-    def _passes(self, chunk: ChatCompletionChunk, through: TurnFilter, usage: Usage) -> bool:
+    def _passes(self, chunk: ChatCompletionChunk, through: TurnFilter) -> bool:
         """Take a chunk's usage and native id out of it; say whether anything for the client is left."""
         if chunk.HasField("native_response_id"):
             self._native_id = chunk.native_response_id
         if chunk.HasField("usage"):
-            usage.CopyFrom(chunk.usage)
+            self._turn_usage = Usage()
+            self._turn_usage.CopyFrom(chunk.usage)
             chunk.ClearField("usage")
         if self._loop.active:
             return through.through(chunk) or bool(chunk.extra)

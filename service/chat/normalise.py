@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from gateway.v1.chat_request_pb2 import (
     SERVICE_TIER_PRIORITY,
@@ -14,12 +15,14 @@ from gateway.v1.chat_request_pb2 import (
     ThinkingType,
     TraceLevel,
 )
-from gateway.v1.content_pb2 import ROLE_SYSTEM, ChatMessage
+from gateway.v1.content_pb2 import ROLE_SYSTEM, TOOL_CALL_TYPE_CUSTOM, ChatMessage
 from gateway.v1.tools_pb2 import Tool, ToolChoiceMode
 
+from service import codec
 from service.errors import GatewayError
 from service.tools import ServerTool, Settings
 
+_MESSAGE_PATH: Final = re.compile(r"^messages\[(\d+)\](.*)")
 _OWN_FIELDS = frozenset(
     (
         "system",
@@ -70,11 +73,25 @@ _ASKING = frozenset(
 
 
 class Normalised(NamedTuple):
-    """A request ready for routing, with the gateway's own part of it. `tools`: server tools by function name."""
+    """A request ready for routing, with the gateway's own part of it.
+
+    `tools`: server tools by function name. `prepended`: messages that stand before those that the caller wrote.
+    """
 
     request: CreateChatCompletionRequest
     options: Options
     tools: Mapping[str, tuple[ServerTool, Settings]]
+    prepended: int = 0
+
+    def as_written(self, error: GatewayError) -> GatewayError:
+        """Return an error that was found in the normalised request, its `param` as the caller counts messages."""
+        if self.prepended and error.param:
+            error.param = _MESSAGE_PATH.sub(self._place, error.param)
+        return error
+
+    def _place(self, found: re.Match[str]) -> str:
+        place = int(found[1]) - self.prepended
+        return f"messages[{place}]{found[2]}" if place >= 0 else "system"
 
 
 def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, ServerTool]) -> Normalised:
@@ -83,7 +100,10 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     Raises:
         GatewayError: fields contradict each other, or a server tool's settings are wrong.
     """
+    _check_calls(request)
+    prepended = 0
     if request.HasField("system"):
+        prepended = 1
         message = ChatMessage(role=ROLE_SYSTEM, text=request.system)
         request.messages.insert(0, message)
     if request.speed == "fast":
@@ -102,7 +122,7 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     options = _NOTHING if given.isdisjoint(_ASKING) else _options(request, has_server_tools=bool(tools))
     for name in given & _OWN_FIELDS:
         request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
-    return Normalised(request, options, tools)
+    return Normalised(request, options, tools, prepended)
 
 
 def _options(request: CreateChatCompletionRequest, *, has_server_tools: bool) -> Options:
@@ -216,11 +236,12 @@ def _replace_server_tools(
     if not found:
         return found
     for place, tool in enumerate(request.tools):
-        if tool.function.function.name in found and tool.WhichOneof("tool") == "function":
+        form, name = _name_of(tool)
+        if name in found:
             raise GatewayError(
                 "invalid_value",
-                f"the function name {tool.function.function.name} is reserved for the gateway's own tool",
-                param=f"tools[{place}].function.name",
+                f"the name {name} is reserved for the gateway's own tool",
+                param=f"tools[{place}].{form}.name",
             )
     kept = [Tool.FromString(tool.SerializeToString()) for tool in own]
     kept += [Tool(function=server_tool.definition()) for server_tool, _ in found.values()]
@@ -252,12 +273,56 @@ def _check_tool_choice(
             case "gateway_datetime":
                 chosen, path = registry["gateway_datetime"].function_name, "tool_choice"
                 present = chosen in tools
+            case "allowed_tools":
+                _check_allowed_tools(request, registry)
+                return
             case _:
                 return
     if not present:
         raise GatewayError("invalid_value", f"tool_choice names {chosen}, which is not in tools", param=path)
     if path == "tool_choice":
         request.tool_choice_object.function.function.name = chosen
+
+
+def _check_allowed_tools(request: CreateChatCompletionRequest, registry: Mapping[str, ServerTool]) -> None:
+    """Bring references to tools to OpenAI's form, those to server tools to their functions; refuse unknown names."""
+    references = request.tool_choice_object.allowed_tools.allowed_tools.tools
+    present = {_name_of(tool) for tool in request.tools}
+    for place, text in enumerate(references):
+        reference = codec.parse(text.encode())
+        kind, name = reference.get("type"), None
+        path = f"tool_choice.allowed_tools.tools[{place}]"
+        if kind == "gateway:datetime":
+            kind, name = "function", registry["gateway_datetime"].function_name
+        elif kind in ("function", "custom"):
+            named = reference.get(kind, reference)
+            name = named.get("name") if isinstance(named, dict) else None
+            path += f".{kind}.name" if kind in reference else ".name"
+        else:
+            continue
+        if not isinstance(name, str):
+            raise GatewayError("missing_required_parameter", f"{path} is required", param=path)
+        if (kind, name) not in present:
+            raise GatewayError("invalid_value", f"tool_choice names {name}, which is not in tools", param=path)
+        if kind not in reference:
+            references[place] = codec.dumps({"type": kind, kind: {"name": name}}).decode()
+
+
+def _name_of(tool: Tool) -> tuple[str, str]:
+    """Return the kind of a tool of the client's, and its name."""
+    if tool.HasField("custom"):
+        return "custom", tool.custom.custom.name
+    return "function", tool.function.function.name
+
+
+def _check_calls(request: CreateChatCompletionRequest) -> None:
+    """Refuse tool calls that do not say what was called."""
+    for place, message in enumerate(request.messages):
+        for number, call in enumerate(message.tool_calls):
+            kind = "custom" if call.type == TOOL_CALL_TYPE_CUSTOM else "function"
+            if not call.HasField(kind):  # type: ignore[arg-type]  # the stubs list literals
+                path = f"messages[{place}].tool_calls[{number}].{kind}"
+                raise GatewayError("missing_required_parameter", f"{path} is required", param=path)
 
 
 _NOTHING = _options(CreateChatCompletionRequest(), has_server_tools=False)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from service.chat.accumulate import as_chunk, has_content
+from service.chat.accumulate import as_chunk, end_choices, has_content
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import Dialect, Run, StreamDecoder
 from service.upstream import Event, Response
@@ -36,13 +36,15 @@ class TurnStream:
         self._held = held
 
     @classmethod
-    async def open(cls, stack: AsyncExitStack, response: Response, dialect: Dialect, received: Received) -> TurnStream:
-        """Read up to the first content.
+    async def open(
+        cls, stack: AsyncExitStack, response: Response, dialect: Dialect, received: Received, choices: int = 1
+    ) -> TurnStream:
+        """Read up to the first content. `choices`: how many were asked for.
 
         Raises:
             ProviderFailure: the stream failed or ended before.
         """
-        runs = _decoded(response, dialect, received)
+        runs = _decoded(response, dialect, received, choices)
         held: deque[Runs] = deque()
         async for piece in runs:
             held.append(piece)
@@ -71,26 +73,26 @@ class TurnStream:
 
 def _says_something(run: Run) -> bool:
     """Say whether a run has content, or the end of an answer without any."""
-    return any(run.texts) or any(has_content(choice) or choice.finish_reason for choice in run.chunk.choices)
+    return any(run.texts) or any(has_content(choice.delta) or choice.finish_reason for choice in run.chunk.choices)
 
 
-def _decoded(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
+def _decoded(response: Response, dialect: Dialect, received: Received, choices: int) -> AsyncGenerator[Runs, None]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _whole(response, dialect, received)
     if kind not in _EVENT_STREAMS:
         raise ProviderFailure(FailureKind.MALFORMED, f"answered a streamed call with {kind}", status=response.status)
-    return _events(response, dialect, received)
+    return _events(response, dialect.stream_decoder(choices), received)
 
 
 async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
     """A JSON answer to a streamed call is a stream of one chunk."""
-    body = received(await response.read())
-    yield (Run(as_chunk(dialect.decode(body)), []),)
+    completion = dialect.decode(received(await response.read()))
+    end_choices(completion)
+    yield (Run(as_chunk(completion), []),)
 
 
-async def _events(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
-    decoder = dialect.stream_decoder()
+async def _events(response: Response, decoder: StreamDecoder, received: Received) -> AsyncGenerator[Runs, None]:
     begun = False
     try:
         async with aclosing(response.events()) as pieces:

@@ -138,6 +138,9 @@ def join_turns(last: Choice, earlier: Sequence[Choice]) -> None:
         texts = [text for turn in (*earlier, last) if (text := getattr(turn.message, name))]
         if texts:
             setattr(said, name, separator.join(texts))
+    for turn in (*earlier, last):
+        if turn.message.audio:
+            said.audio = turn.message.audio
     for field, _ in said.ListFields():
         last.message.ClearField(field.name)  # type: ignore[arg-type]  # the stubs list literals, the descriptor strings
     last.message.MergeFrom(said)

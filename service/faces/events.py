@@ -24,9 +24,11 @@ class EventEncoder:
     with another text: the whole codec is only asked about chunks that differ in more.
     """
 
-    __slots__ = ("_before", "_fits", "_head", "_misses", "_tail")
+    __slots__ = ("_before", "_fits", "_head", "_misses", "_tail", "_usage")
 
-    def __init__(self) -> None:
+    def __init__(self, *, usage: bool = False) -> None:
+        """`usage`: it was asked for, and chunks that have none say so."""
+        self._usage = usage
         self._before: ChatCompletionChunk | None = None
         self._head = b""
         self._tail = b""
@@ -51,11 +53,11 @@ class EventEncoder:
         self._fits = False
         choices = chunk.choices
         if len(choices) != 1:
-            return _event(chunk)
+            return self._whole(chunk)
         delta = choices[0].delta
         text = delta.content
         if not text:
-            return _event(chunk)
+            return self._whole(chunk)
         if self._before is not None:
             delta.content = ""
             if chunk == self._before:
@@ -63,9 +65,15 @@ class EventEncoder:
                 self._fits = True
                 return b"%b%b%b" % (self._head, codec.dumps(text), self._tail)
             delta.content = text
-        event = _event(chunk)
+        event = self._whole(chunk)
         self._learn(chunk, event)
         return event
+
+    def _whole(self, chunk: ChatCompletionChunk) -> bytes:
+        text = codec.encode(chunk)
+        if self._usage and not chunk.HasField("usage"):
+            return b'data: %b,"usage":null}\n\n' % text[:-1]
+        return b"data: %b\n\n" % text
 
     def _learn(self, chunk: ChatCompletionChunk, event: bytes) -> None:
         if self._misses > _MOST_MISSES:
@@ -80,7 +88,3 @@ class EventEncoder:
             self._before = before
             self._head, self._tail = event[: found[0].start(1) - 1], event[found[0].end(1) + 1 :]
             self._fits = True
-
-
-def _event(chunk: ChatCompletionChunk) -> bytes:
-    return b"data: %b\n\n" % codec.encode(chunk)

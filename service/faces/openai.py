@@ -57,8 +57,10 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
             exchange.begin(answer_headers(call))
             await exchange.finish(packed(codec.encode(completion)))
             return
+        usage = message.stream_options.include_usage
         async with await snapshot.chat.open(message, call) as stream:
-            await _send_events(stream, call, exchange, self._runtime)
+            encoder = EventEncoder(usage=usage)
+            await _send_events(stream, encoder, call, exchange, self._runtime)
 
     async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the OpenAPI description."""
@@ -75,10 +77,11 @@ def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
     return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 
 
-async def _send_events(stream: ChatStream, call: Call, exchange: Exchange, runtime: Runtime) -> None:
+async def _send_events(
+    stream: ChatStream, encoder: EventEncoder, call: Call, exchange: Exchange, runtime: Runtime
+) -> None:
     """Send a stream's events, and last what ends it, or the error with which it broke off."""
     lines = _EventWriter(exchange, runtime.snapshot.config.server.keep_alive)
-    encoder = EventEncoder()
     try:
         async for runs in stream:
             events = encoder.encode(runs)

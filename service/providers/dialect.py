@@ -17,7 +17,7 @@ class UpstreamRequest(NamedTuple):
     """One HTTP POST to a provider: what to send, and what of the client's request it does not carry.
 
     `dropped` names request fields that the provider has no form for (`top_k`, `provider_options.google.cache_ttl`);
-    `adjusted` are values brought into the provider's range.
+    `adjusted` are values brought into the provider's range. `choices`: how many answers it asks for.
     """
 
     url: str
@@ -25,6 +25,7 @@ class UpstreamRequest(NamedTuple):
     body: bytes
     dropped: Sequence[str] = ()
     adjusted: Sequence[AdjustedParameter] = ()
+    choices: int = 1
 
 
 class Run(NamedTuple):
@@ -52,7 +53,7 @@ class StreamDecoder(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether the stream's terminal event was seen. A stream that ends before it has failed."""
+        """Whether the stream's terminal event was seen, that of each choice. One that ends before has failed."""
         ...
 
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
@@ -103,8 +104,8 @@ class Dialect(Protocol):
         """
         ...
 
-    def stream_decoder(self) -> StreamDecoder:
-        """Return a decoder for one stream."""
+    def stream_decoder(self, choices: int = 1) -> StreamDecoder:
+        """Return a decoder for one stream. `choices`: how many were asked for."""
         ...
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFailure:

@@ -22,7 +22,7 @@ _JSON_FORMATS = (
     ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA,
 )
 _PARAMETERS = frozenset(PARAMETERS)
-_FREE_CHOICES = (ToolChoiceMode.TOOL_CHOICE_MODE_UNSPECIFIED, ToolChoiceMode.TOOL_CHOICE_MODE_AUTO)
+_FORCING_MODES = (ToolChoiceMode.TOOL_CHOICE_MODE_REQUIRED, ToolChoiceMode.TOOL_CHOICE_MODE_GATEWAY_DATETIME)
 _OUTPUTS = MappingProxyType(
     {Modality.MODALITY_TEXT: "text", Modality.MODALITY_IMAGE: "image", Modality.MODALITY_AUDIO: "audio"}
 )
@@ -31,7 +31,7 @@ _OUTPUTS = MappingProxyType(
 def _forces_tools(request: CreateChatCompletionRequest) -> bool:
     if not request.tools:
         return False
-    return request.HasField("tool_choice_object") or request.tool_choice_mode not in _FREE_CHOICES
+    return request.HasField("tool_choice_object") or request.tool_choice_mode in _FORCING_MODES
 
 
 _CAPABILITIES: Mapping[str, Callable[[CreateChatCompletionRequest], bool]] = MappingProxyType(

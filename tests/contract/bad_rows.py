@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.contract.rows import ABSENT, Bad
+from tests.contract.rows import ABSENT, Bad, allowed
 
 RANGES: Sequence[Bad] = (
     *(
@@ -52,6 +52,9 @@ ENUMS: Sequence[Bad] = (
             ("messages[1].content[0].type", ("image", "", "TEXT")),
             ("messages[1].content[2].input_audio.format", ("wma", "WAV")),
             ("messages[2].tool_calls[0].type", ("retrieval",)),
+            ("messages[2].images[0].type", ("audio_url",)),
+            ("messages[2].audios[0].type", ("image_url",)),
+            ("messages[2].audios[0].format", ("wma", "WAV", "")),
             ("response_format", ("xml", "json_schema", "")),
             ("response_format.type", ("xml",)),
             ("verbosity", ("max",)),
@@ -73,6 +76,8 @@ ENUMS: Sequence[Bad] = (
         )
         for value in values
     ),
+    Bad("messages[2].images[0].type", "", "invalid_value", typed="missing_required_parameter"),
+    Bad("messages[2].audios[0].type", "", "invalid_value", typed="missing_required_parameter"),
     Bad("modalities[0]", "", "invalid_value", typed="-"),
     Bad("modalities[1]", "video", "invalid_value", typed="-"),
     Bad("response_modalities", ["video"], "invalid_value", "response_modalities[0]", typed="-"),
@@ -101,7 +106,13 @@ _REQUIRED = (
     "messages[1].content[4].file",
     "messages[2].tool_calls[0].id",
     "messages[2].tool_calls[0].type",
+    "messages[2].tool_calls[0].function",
+    "messages[2].tool_calls[1].custom",
+    "messages[2].images[0].type",
+    "messages[2].images[0].image_url",
     "messages[2].images[0].image_url.url",
+    "messages[2].audios[0].type",
+    "messages[2].audios[0].audio_url",
     "messages[2].audios[0].audio_url.url",
     "messages[2].audio.id",
     "messages[4].content[0].refusal",
@@ -193,6 +204,18 @@ TOOLS: Sequence[Bad] = (
         for zone in ("Europe/Nowhere", "europe/london", "UTC+1", "", "../../etc/passwd", "localtime", "Z" * 1000)
     ),
     Bad("tools[0].function.name", "gateway_datetime", "invalid_value"),
+    Bad("tools[1].custom.name", "gateway_datetime", "invalid_value"),
+    *(
+        Bad("tool_choice", allowed(reference), code, f"tool_choice.allowed_tools.tools[0]{path}")
+        for reference, code, path in (
+            ({"type": "function", "function": {"name": "g"}}, "invalid_value", ".function.name"),
+            ({"type": "function", "name": "g"}, "invalid_value", ".name"),
+            ({"type": "custom", "custom": {"name": "f"}}, "invalid_value", ".custom.name"),
+            ({"type": "function"}, "missing_required_parameter", ".name"),
+            ({"type": "function", "function": {}}, "missing_required_parameter", ".function.name"),
+            ({"type": "function", "function": "f"}, "missing_required_parameter", ".function.name"),
+        )
+    ),
     Bad("tool_choice.function.name", "g", "invalid_value"),
     Bad("tool_choice", {"type": "custom", "custom": {"name": "f"}}, "invalid_value", "tool_choice.custom.name"),
     Bad("n", 2, "invalid_value"),

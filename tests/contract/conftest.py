@@ -92,6 +92,7 @@ def config(url: str) -> dict[str, Any]:
             "plain": model("openai"),
             "everything": model("other", supported_parameters=EVERYTHING, prices={"input": 1, "output": 2}),
             "little": model("openai", supported_parameters=["temperature"]),
+            "uncontrolled": model("openai", supported_parameters=["tools", "parallel_tool_calls"]),
             "unreasoning": model("openai", reasoning="none"),
             "silent": model("silent"),
             "hasty": model("hasty"),

@@ -10,7 +10,7 @@ from gateway.v1.tools_pb2 import Tool
 
 from service import codec
 from service.tools import REGISTRY
-from tests.contract.rows import Good
+from tests.contract.rows import Good, allowed
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
 CACHE_CONTROL = {"type": "ephemeral", "ttl": "1h", "scope": "session"}
@@ -204,15 +204,20 @@ TOOLS: Sequence[Good] = (
     Good({"tool_choice": "auto"}),
     Good({"tools": [F], "tool_choice": F}),
     Good({"tools": [CUSTOM], "tool_choice": {"type": "custom", "custom": {"name": "c"}}}),
-    *(
-        Good(
-            {
-                "tools": [F],
-                "tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [F]}},
-            }
-        )
-        for mode in ("auto", "required")
+    *(Good({"tools": [F], "tool_choice": allowed({**F, "note": 1}, mode=mode)}) for mode in ("auto", "required")),
+    Good(
+        {
+            "tools": [F, CUSTOM],
+            "tool_choice": allowed({"type": "function", "name": "f"}, {"type": "custom", "name": "c"}),
+        },
+        {
+            "tools": [F, CUSTOM],
+            "tool_choice": allowed(
+                {"type": "function", "function": {"name": "f"}}, {"type": "custom", "custom": {"name": "c"}}
+            ),
+        },
     ),
+    Good({"tools": [F], "tool_choice": allowed({"type": "mcp", "server_label": "s"})}),
     Good({"tools": [F], "parallel_tool_calls": True}),
     Good({"tools": [F], "parallel_tool_calls": False}),
     Good({"tools": [F], "max_tool_calls": 2}, {"tools": [F]}, ["max_tool_calls"]),
@@ -239,6 +244,10 @@ SERVER_TOOLS: Sequence[Good] = (
     *(
         Good({"tools": [CLOCK], "tool_choice": choice}, {"tools": [CLOCK_FUNCTION], "tool_choice": CLOCK_CHOICE})
         for choice in ("gateway:datetime", {"type": "gateway:datetime"}, CLOCK_CHOICE)
+    ),
+    Good(
+        {"tools": [CLOCK], "tool_choice": allowed(CLOCK)},
+        {"tools": [CLOCK_FUNCTION], "tool_choice": allowed(CLOCK_CHOICE)},
     ),
 )
 CONVERSATIONS = (*SERVER_TOOLS, *MESSAGES, *PARTS, *TOOLS)

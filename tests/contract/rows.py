@@ -30,6 +30,11 @@ class Good:
         return f"{self.model} {self.given}"[:90]
 
 
+def allowed(*references: Mapping[str, Any], mode: str = "auto") -> Mapping[str, Any]:
+    """Return the choice of some of the tools."""
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": list(references)}}
+
+
 @dataclass(frozen=True, slots=True)
 class Bad:
     """A request that is refused: a good one with `value` in the place `path`.

@@ -97,7 +97,6 @@ def check(response: httpx.Response) -> None:
 @settings(
     max_examples=EXAMPLES,
     derandomize=EXAMPLES <= USUAL,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )

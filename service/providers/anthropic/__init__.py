@@ -40,7 +40,7 @@ class AnthropicDialect:
         """
         return decode(body)
 
-    def stream_decoder(self) -> StreamDecoder:
+    def stream_decoder(self, choices: int = 1) -> StreamDecoder:
         """Return a decoder for one stream."""
         return AnthropicStreamDecoder()
 

@@ -89,6 +89,7 @@ class GoogleDialect:
             body=dumps(body),
             dropped=tuple(report.dropped),
             adjusted=tuple(report.adjusted),
+            choices=config.get("candidateCount", 1),
         )
 
     def decode(self, body: bytes) -> ChatCompletion:
@@ -115,9 +116,9 @@ class GoogleDialect:
             completion.usage.CopyFrom(usage)
         return completion
 
-    def stream_decoder(self) -> StreamDecoder:
+    def stream_decoder(self, choices: int = 1) -> StreamDecoder:
         """Return a decoder for one stream."""
-        return GoogleStreamDecoder()
+        return GoogleStreamDecoder(choices)
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFailure:
         """Return the failure that a non-200 answer means."""

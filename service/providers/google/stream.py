@@ -36,13 +36,15 @@ class _Candidate:
 class GoogleStreamDecoder:
     """Turns the events of one stream into chunks. Its terminal event is the last candidate's `finishReason`."""
 
-    def __init__(self) -> None:
+    def __init__(self, choices: int) -> None:
+        self._expected = choices
         self._candidates: dict[int, _Candidate] = {}
 
     @property
     def finished(self) -> bool:
         """Whether every candidate has ended, or the prompt was blocked."""
-        return bool(self._candidates) and all(candidate.finished for candidate in self._candidates.values())
+        candidates = self._candidates
+        return len(candidates) >= self._expected and all(candidate.finished for candidate in candidates.values())
 
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """Return the chunk that an event means; none if it says nothing.
@@ -64,6 +66,7 @@ class GoogleStreamDecoder:
             self._decode_candidate(candidate, response_id, chunk.choices.add())
         if (blocked := blocked_prompt(answer)) is not None:
             self._candidates[0] = _Candidate(finished=True)
+            self._expected = 1
             chunk.choices.add(delta=Delta(role="assistant"), finish_reason="content_filter", extra=blocked)
         # every event has the counts so far; only the last are worth reading
         if (not chunk.choices or self.finished) and (usage := usage_of(answer)) is not None:

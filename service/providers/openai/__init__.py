@@ -39,9 +39,9 @@ class OpenAiDialect:
         """
         return decode(body)
 
-    def stream_decoder(self) -> StreamDecoder:
+    def stream_decoder(self, choices: int = 1) -> StreamDecoder:
         """Return a decoder for one stream."""
-        return OpenAiStreamDecoder()
+        return OpenAiStreamDecoder(choices)
 
     def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFailure:
         """Return the failure of an answer that is no 200."""

@@ -64,7 +64,7 @@ def _adapt_parts(message: dict[str, Any], keep_cache_control: bool, report: Repo
             url = part["video_url"]
             part = {**part, "type": "video_url", "video_url": {"url": url} if isinstance(url, str) else url}
         parts.append(part if keep_cache_control else without_cache_control(part, report))
-    message["content"] = parts or None
+    message["content"] = parts or (None if calls else [])
     if calls:
         message["tool_calls"] = [*calls, *message.get("tool_calls", ())]
 

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, ServiceTier
+from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_NONE
 
 from service.codec import dumps, to_json
 from service.config import Endpoint, Provider
@@ -63,15 +64,21 @@ def encode(
     left_out = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in refused}
     given, extra = to_json(request), request.extra
     body: dict[str, Any] = {"model": endpoint.model}
+    choice_is_none = request.tool_choice_mode == TOOL_CHOICE_MODE_NONE
     for name, value in given.items():
         upstream_name = _UPSTREAM_NAMES.get(name, name)
         unknown = name in extra
         if not (unknown or _is_parameter(name)):
             continue
         if upstream_name in left_out or not (unknown or _is_supported(name, endpoint)):
-            report.drop(name)
+            if not (name == "tool_choice" and choice_is_none):
+                report.drop(name)
         else:
             body[upstream_name] = value
+    if choice_is_none and "tool_choice" not in body:
+        # Without the choice a model would go on calling; no tools say the same.
+        body.pop("tools", None)
+        body.pop("parallel_tool_calls", None)
     body["messages"] = adapt_messages(given["messages"], endpoint.supported_parameters or frozenset(), report)
     if "tools" in body and not _lists(endpoint, "cache_control"):
         body["tools"] = [without_cache_control(tool, report) for tool in body["tools"]]
@@ -87,7 +94,14 @@ def encode(
         body["stream"] = True
         if options := _stream_options(given.get("stream_options", {}), provider, left_out):
             body["stream_options"] = options
-    return UpstreamRequest(_url(provider, endpoint), _headers(provider), dumps(body), report.dropped, report.adjusted)
+    return UpstreamRequest(
+        _url(provider, endpoint),
+        _headers(provider),
+        dumps(body),
+        report.dropped,
+        report.adjusted,
+        choices=request.n if request.n and "n" in body else 1,
+    )
 
 
 def _is_parameter(name: str) -> bool:

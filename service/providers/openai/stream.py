@@ -1,6 +1,7 @@
 """One stream of an OpenAI-compatible provider as chunks.
 
-A choice ends with its `finish_reason`; `[DONE]` alone ends nothing, and need not follow.
+A choice ends with its `finish_reason`; `[DONE]` alone ends nothing, and need not follow. It does say that no other
+choice will come: some providers give one answer however many were asked for.
 https://platform.openai.com/docs/api-reference/chat-streaming
 """
 
@@ -40,9 +41,10 @@ class _Choice:
 class OpenAiStreamDecoder:
     """Decodes one stream. See `service.providers.dialect.StreamDecoder`."""
 
-    __slots__ = ("_alike", "_choices", "_held", "_unfinished")
+    __slots__ = ("_alike", "_choices", "_expected", "_held", "_unfinished")
 
-    def __init__(self) -> None:
+    def __init__(self, choices: int) -> None:
+        self._expected = choices
         self._choices: dict[int, _Choice] = {}
         self._held: dict[str, str] = {}
         self._unfinished = 0
@@ -50,8 +52,8 @@ class OpenAiStreamDecoder:
 
     @property
     def finished(self) -> bool:
-        """Whether every choice that was seen has its `finish_reason`."""
-        return self._unfinished == 0 and bool(self._choices)
+        """Whether every choice has its `finish_reason`."""
+        return self._unfinished == 0 and len(self._choices) >= self._expected
 
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """Return the chunk of an event; none for `[DONE]`, and for what only repeats that a choice has ended.
@@ -60,7 +62,10 @@ class OpenAiStreamDecoder:
             ProviderFailure: the event is an error, or malformed.
         """
         data = event.data.strip()
-        if not data or data == b"[DONE]":
+        if data == b"[DONE]":
+            self._expected = 1
+            return ()
+        if not data:
             return ()
         if event.event == "error":
             raise _event_failure(data)

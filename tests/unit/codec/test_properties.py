@@ -98,7 +98,6 @@ requests = record(
 )
 
 
-@settings(deadline=None)
 @given(requests)
 def test_json_to_message_to_json_loses_nothing(value: dict[str, Any]) -> None:
     message = decode_request(CreateChatCompletionRequest, text_of(value).encode(), max_depth=128)
@@ -106,7 +105,6 @@ def test_json_to_message_to_json_loses_nothing(value: dict[str, Any]) -> None:
     assert normal(encode(message)) == normal(text_of(value).encode())
 
 
-@settings(deadline=None)
 @given(requests)
 def test_message_to_json_to_message_is_the_same(value: dict[str, Any]) -> None:
     message = decode_request(CreateChatCompletionRequest, text_of(value).encode(), max_depth=128)
@@ -137,7 +135,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(body)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(garbage | wrong | damaged())
 def test_garbage_is_refused_with_the_gateways_own_error(body: bytes) -> None:
     with contextlib.suppress(GatewayError):

@@ -316,7 +316,7 @@ def conversations(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @given(conversations(), st.sampled_from([{}, {"tools": [CLOCK, WEATHER]}, {"reasoning": {"effort": "low"}}]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_conversation_is_one_that_anthropic_takes(messages: list[dict[str, Any]], fields: dict[str, Any]) -> None:
     body, _ = encode(messages=messages, **fields)
     texts = [part for message in messages for part in _texts(message["content"]) if message["role"] == "user"]
