@@ -28,7 +28,7 @@ lint: $(VENV)/.test-ready check-gen ## style, types, schema
 	@$(BIN)/buf lint gen/gateway.binpb
 
 gen: $(VENV)/.test-ready ## make gen/ from protos/
-	@$(MAKE) generate OUT=.run/gen
+	@$(MAKE) generate OUT=.run/gen TABLES="--tables docs/api.md"
 	@rm -rf gen && cp -R .run/gen gen
 
 check-gen: $(VENV)/.test-ready ## fail when gen/ is stale
@@ -60,7 +60,7 @@ generate:
 	  --descriptor_set_out=$(OUT)/gateway.binpb $(PROTOS) google/rpc/error_details.proto
 	@touch $(OUT)/gateway/__init__.py $(OUT)/gateway/v1/__init__.py $(OUT)/gateway/py.typed
 	@PYTHONPATH=$(OUT) $(BIN)/python -m service.openapi --descriptors $(OUT)/gateway.binpb --out $(OUT) \
-	  $(if $(filter gen,$(OUT)),--tables docs/api.md)
+	  $(TABLES)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

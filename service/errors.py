@@ -115,6 +115,7 @@ class FailureKind(StrEnum):
     OVERLOADED = "overloaded"
     CREDENTIALS = "credentials_refused"
     MODEL_NOT_FOUND = "model_not_found"
+    NOT_FOUND = "not_found"
     MALFORMED = "malformed_answer"
     EMPTY = "empty_answer"
     CUT = "cut_stream"

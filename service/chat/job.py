@@ -24,10 +24,15 @@ from service.chat.normalise import Normalised, normalise
 from service.chat.record import Record
 from service.chat.turn_stream import Runs
 from service.chat.turns import Split, ToolLoop, TurnFilter, join_turns
-from service.errors import GatewayError, ProviderFailure
+from service.errors import FailureKind, GatewayError, ProviderFailure
 from service.limits import Grant
 from service.providers.dialect import Run
 from service.routing import Surroundings, Target, plan
+
+_MAY_HAVE_USED = frozenset(
+    ("ok", "cancelled", FailureKind.TIMEOUT, FailureKind.CUT, FailureKind.MALFORMED, FailureKind.EMPTY)
+)
+"""Outcomes of attempts that may have used tokens, though the provider has not said so."""
 
 
 class Job:
@@ -54,6 +59,9 @@ class Job:
         )
         self._native_id = ""
         self._turn_usage: Usage | None = None
+        self._settled = 0
+        """How many attempts there were when usage was last told: what they used is known."""
+        self._broke_off = False
         try:
             self._plan = plan(self._request, self._model, surroundings)
         except GatewayError as error:
@@ -93,7 +101,7 @@ class Job:
         earlier: list[Choice] = []
         while True:
             target, completion = await self._attempts.complete(self._request)
-            self._record.served(target.endpoint, completion.usage if completion.HasField("usage") else None)
+            self._served(target, completion.usage if completion.HasField("usage") else None)
             if not self._loop.active:
                 break
             choice = completion.choices[0]
@@ -124,10 +132,11 @@ class Job:
                 turn.succeeded(usage.completion_tokens if usage is not None else 0)
             except ProviderFailure as failure:
                 turn.failed(failure)
+                self._broke_off = True
                 raise broken(target, masked(failure, self._masker)) from failure
             finally:
                 await turn.aclose()
-            self._record.served(target.endpoint, usage)
+            self._served(target, usage)
             if not self._loop.active:
                 break
             message = through.message()
@@ -152,9 +161,16 @@ class Job:
             self._call.facts.update(provider=attempts[-1].provider, upstream_outcome=attempts[-1].outcome)
         if usage.total_tokens:
             self._call.facts.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
-        # Without usage the estimate stands, unless no provider can have used any tokens.
-        may_have_used = any(attempt.outcome in ("ok", "cancelled") for attempt in attempts)
-        await self._grant.release(usage.total_tokens or (None if may_have_used else 0))
+        # What is not known is at least the estimate; what the provider refused, or never got, is nothing.
+        rest = attempts[self._settled :]
+        unknown = self._broke_off or any(attempt.outcome in _MAY_HAVE_USED for attempt in rest)
+        await self._grant.release(usage.total_tokens, at_least_estimate=unknown)
+
+    def _served(self, target: Target, usage: Usage | None) -> None:
+        """Note a turn that went well."""
+        self._record.served(target.endpoint, usage)
+        if usage is not None:
+            self._settled = len(self._record.attempts)
 
     def _follow_up(self, message: AssistantMessage, split: Split) -> None:
         for arguments, result in self._loop.follow_up(self._request, message, split.server):

@@ -23,6 +23,6 @@ def check_model(name: str, config: Config, key: Key) -> None:
 
 def model_not_found(name: str, known: list[str]) -> GatewayError:
     """Return the error for a model that is not there, with the nearest of the known names."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name[:200], known, n=3, cutoff=0.5)
     hint = f" Did you mean {', '.join(near)}?" if near else " GET /v1/models lists the models."
     return GatewayError("model_not_found", f"There is no model {name[:200]!r}.{hint}", param="model")

@@ -20,14 +20,16 @@ Received = Callable[[bytes], bytes]
 _AFTER_FINISH_S = 2.0
 # A provider that sends faster than events can be read must not keep the other calls waiting.
 _EVENTS_AT_ONCE = 32
+# A stream that has sent so many chunks without content has begun: they are not kept for longer.
+_MOST_HELD = 1000
 _EVENT_STREAMS = ("text/event-stream", "text/plain", "application/octet-stream", "")
 
 
 class TurnStream:
     """The chunks of one provider's answer, a list of runs for each piece that arrived.
 
-    `open` returns once content is there (or the whole of an answer without any), so that until then another provider
-    can be asked. Whoever has opened a stream closes it.
+    `open` returns once content is there (or the whole of an answer without any, or very much of one), so that until
+    then another provider can be asked. Whoever has opened a stream closes it.
     """
 
     def __init__(self, stack: AsyncExitStack, runs: AsyncGenerator[Runs, None], held: deque[Runs]) -> None:
@@ -46,9 +48,11 @@ class TurnStream:
         """
         runs = _decoded(response, dialect, received, choices)
         held: deque[Runs] = deque()
+        size = 0
         async for piece in runs:
             held.append(piece)
-            if any(map(_says_something, piece)):
+            size += len(piece)
+            if size > _MOST_HELD or any(map(_says_something, piece)):
                 break
         return cls(stack, runs, held)
 

@@ -13,6 +13,9 @@ from service.codec.text import Notes, raw_text
 from service.codec.typos import nearest_name
 from service.codec.values import Reader, truncated_number, whole_number
 
+_MOST_UNKNOWN = 1000
+"""In one object of a request: each of them costs more than a known field."""
+
 Keep = Callable[[str, Any, dict[str, Any], Notes], None]
 """Takes the key and the value of an unknown field, and the message being read."""
 
@@ -35,6 +38,7 @@ class Policy:
 
 def _refuse_unknown(spec: MessageSpec) -> Keep:
     keep = _keep(spec) if spec.extra is not None else None
+    extra = spec.extra or ""
     nearest = nearest_name(spec.json_names) if spec.refuse_typos else None
 
     def unknown(key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
@@ -43,6 +47,8 @@ def _refuse_unknown(spec: MessageSpec) -> Keep:
             raise Fault("unknown_parameter", f"is no known parameter; did you mean '{near}'?")
         if keep is None:
             raise Fault("unknown_parameter", "is no known parameter")
+        if len(out.get(extra, ())) >= _MOST_UNKNOWN:
+            raise Fault("out_of_range", f"is one of more than {_MOST_UNKNOWN} unknown fields")
         keep(key, value, out, notes)
 
     return unknown

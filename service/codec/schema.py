@@ -76,6 +76,7 @@ class FieldSpec:
     message: str = ""
     raw_object: bool = False
     write_null: bool = False
+    nullable: bool = False
     write_empty: bool = False
     tags: tuple[str, ...] = ()
 
@@ -246,6 +247,7 @@ def _field_spec(field: FieldDescriptor) -> FieldSpec:
         message=value.message_type.full_name if value.message_type is not None else "",
         raw_object=options.raw_kind == json_pb2.RAW_KIND_OBJECT,
         write_null=options.write_null,
+        nullable=options.nullable,
         write_empty=options.write_empty,
         tags=tuple(options.tags),
     )

@@ -22,23 +22,27 @@ if TYPE_CHECKING:
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
+Settle = Callable[[int, bool], None]
+"""Takes the tokens that were used, and whether the estimate stands where it is more."""
+
+
 class Grant:
     """Leave to serve one request. `headers` are the `x-ratelimit-*` ones, of the limits that the key has."""
 
     __slots__ = ("_settle", "headers")
 
-    def __init__(self, headers: Mapping[str, str], settle: Callable[[int | None], None] | None) -> None:
+    def __init__(self, headers: Mapping[str, str], settle: Settle | None) -> None:
         self.headers = headers
         self._settle = settle
 
-    async def release(self, used_tokens: int | None) -> None:
-        """End the request, with the tokens that it used; None when unknown: the estimate stands then.
+    async def release(self, used_tokens: int, *, at_least_estimate: bool = False) -> None:
+        """End the request, with the tokens that it used, or the estimate if that is more and not all are known.
 
         It never waits, so a cancellation cannot get between. A second time it does nothing.
         """
         settle, self._settle = self._settle, None
         if settle is not None:
-            settle(used_tokens)
+            settle(used_tokens, at_least_estimate)
 
 
 class Limiter:
@@ -79,8 +83,8 @@ class Limiter:
             except StoreLost:
                 return self._acquire_here(key, limits, tokens)
 
-            def settle_shared(used: int | None) -> None:
-                shared.settle(key.name, limits, 0 if used is None else tokens - used, receipt)
+            def settle_shared(used: int, at_least_estimate: bool) -> None:
+                shared.settle(key.name, limits, _left_over(tokens, used, at_least_estimate), receipt)
 
             return _grant(limits, tokens, allowed, levels, settle_shared)
         return self._acquire_here(key, limits, tokens)
@@ -108,13 +112,18 @@ class Limiter:
     def _acquire_here(self, key: Key, limits: Limits, tokens: int) -> Grant:
         allowed, levels = self._machine.take(key.name, limits, tokens, self._clock())
 
-        def settle(used: int | None) -> None:
-            self._machine.settle(key.name, limits, 0 if used is None else tokens - used, self._clock())
+        def settle(used: int, at_least_estimate: bool) -> None:
+            self._machine.settle(key.name, limits, _left_over(tokens, used, at_least_estimate), self._clock())
 
         return _grant(limits, tokens, allowed, levels, settle)
 
 
-def _grant(limits: Limits, tokens: int, allowed: bool, levels: Levels, settle: Callable[[int | None], None]) -> Grant:
+def _left_over(estimate: int, used: int, at_least_estimate: bool) -> int:
+    """Return what is given back of an estimate; below 0: what is taken on top of it."""
+    return min(estimate - used, 0) if at_least_estimate else estimate - used
+
+
+def _grant(limits: Limits, tokens: int, allowed: bool, levels: Levels, settle: Settle) -> Grant:
     told = headers(limits, levels)
     if allowed:
         return Grant(told, settle)

@@ -94,7 +94,8 @@ LACKING: Mapping[str, str] = MappingProxyType(
         "verbosity": _DROPPED,
         "prediction": _DROPPED,
         "tools": _LEFT,
-        "tool_choice": "Endpoints without it are not used when it forces a call; else dropped and reported.",
+        "tool_choice": "Endpoints without it are not used when it forces a call or names tools; "
+        "with `none` they are sent no tools.",
         "parallel_tool_calls": _DROPPED,
         "max_tool_calls": _OWN,
         "functions": _LEFT,

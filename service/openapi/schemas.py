@@ -116,7 +116,11 @@ def _is_required(view: View, item: FieldSpec | UnionSpec) -> bool:
 
 def _property(view: View, spec: MessageSpec, item: FieldSpec | UnionSpec) -> Schema:
     name = f"{spec.full_name}.{item.name}"
-    nullable = not item.required if view.side is Side.INPUT else isinstance(item, FieldSpec) and item.write_null
+    nullable = (
+        not item.required
+        if view.side is Side.INPUT
+        else isinstance(item, FieldSpec) and (item.write_null or item.nullable)
+    )
     schema = _union(view, item) if isinstance(item, UnionSpec) else _field(view, item)
     if nullable:
         schema = _nullable(schema)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+_LONGEST_S = 30 * 24 * 3600.0
+
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the wait in seconds, never negative, or None where there is none that can be read.
@@ -22,20 +24,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     if seconds is not None:
         return seconds
     until, now = _date(text), _date(headers.get("date"))
-    return max((until - now).total_seconds(), 0.0) if until and now else None
+    return within_reason((until - now).total_seconds()) if until and now else None
 
 
 def _number(text: str | None) -> float | None:
     try:
-        number = float(text or "")
+        return within_reason(float(text or ""))
     except ValueError:
         return None
-    return max(number, 0.0) if math.isfinite(number) else None
+
+
+def within_reason(seconds: float) -> float | None:
+    """Return a wait that is none below 0, nor above 30 days; None for what is no number."""
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_S)
 
 
 def _date(text: str | None) -> datetime | None:
     try:
         date = parsedate_to_datetime(text or "")
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)

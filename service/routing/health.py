@@ -1,11 +1,12 @@
 """How each endpoint has been doing: a breaker, rests and speeds. Outcomes and the clock come in by argument.
 
 What an attempt's end says of its endpoint is one table, `EFFECTS`:
-- failures of the endpoint (connection, timeout, 5xx, garbage, 404) count against it; enough of them open its breaker;
+- failures of the endpoint (connection, timeout, 5xx, garbage, no such model) count against it, and enough of them open
+  its breaker;
 - 429 says that it works and wants a pause: it rests, and its breaker does not care;
 - refused credentials rest it for longer;
 - a timeout counts unless the caller's own deadline made it shorter than the endpoint's, for that says nothing of it;
-- a refusal of the request (400, content policy) is an answer, so the endpoint is well.
+- a refusal of the request (400, content policy, 404 for something that it names) is an answer, so the endpoint is well.
 Instants are readings of one monotonic clock, in seconds.
 """
 
@@ -63,6 +64,7 @@ EFFECTS: Mapping[FailureKind, Effect] = MappingProxyType(
         FailureKind.CUT: Effect.FAILED,
         FailureKind.RATE_LIMITED: Effect.LIMITED,
         FailureKind.CREDENTIALS: Effect.CREDENTIALS,
+        FailureKind.NOT_FOUND: Effect.WELL,
         FailureKind.REJECTED: Effect.WELL,
         FailureKind.CONTEXT_LENGTH: Effect.WELL,
         FailureKind.CONTENT_POLICY: Effect.WELL,

@@ -48,6 +48,7 @@ RULES: Mapping[FailureKind, Rule] = MappingProxyType(
         FailureKind.TIMEOUT: Rule.MOVE_ON,
         FailureKind.CREDENTIALS: Rule.MOVE_ON,
         FailureKind.MODEL_NOT_FOUND: Rule.MOVE_ON,
+        FailureKind.NOT_FOUND: Rule.MOVE_ON,
         FailureKind.MALFORMED: Rule.MOVE_ON,
         FailureKind.CONTEXT_LENGTH: Rule.LARGER,
         FailureKind.UNSUPPORTED_PARAMETER: Rule.WITHOUT,
@@ -181,7 +182,9 @@ def _rejection(failed: Failed) -> GatewayError:
 def _failure_of_all(failed: Sequence[Failed]) -> GatewayError:
     details = [_detail(each) for each in failed]
     last = failed[-1]
-    if all(each.failure.kind is FailureKind.RATE_LIMITED for each in failed):
+    # Asking without a parameter is no failure of its own: the attempt after it says how it went.
+    kinds = {each.failure.kind for each in failed} - {FailureKind.UNSUPPORTED_PARAMETER}
+    if kinds == {FailureKind.RATE_LIMITED}:
         waits = [each.failure.retry_after for each in failed if each.failure.retry_after is not None]
         names = ", ".join(dict.fromkeys(each.target.endpoint.provider for each in failed))
         return GatewayError(

@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/json.proto\x12\ngateway.v1\x1a google/protobuf/descriptor.proto\"\xb0\x03\n\tFieldJson\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x0b\n\x03raw\x18\x03 \x01(\x08\x12%\n\x08raw_kind\x18\x04 \x01(\x0e\x32\x13.gateway.v1.RawKind\x12\x12\n\nwrite_null\x18\x05 \x01(\x08\x12\x13\n\x0bwrite_empty\x18\x06 \x01(\x08\x12\x16\n\x0eunknown_fields\x18\x07 \x01(\x08\x12\x10\n\x08required\x18\n \x01(\x08\x12\x14\n\x07minimum\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmin_length\x18\r \x01(\x05H\x02\x88\x01\x01\x12\x17\n\nmax_length\x18\x0e \x01(\x05H\x03\x88\x01\x01\x12\x16\n\tmin_items\x18\x0f \x01(\x05H\x04\x88\x01\x01\x12\x16\n\tmax_items\x18\x10 \x01(\x05H\x05\x88\x01\x01\x12\x0f\n\x07\x61llowed\x18\x11 \x03(\t\x12\x0c\n\x04tags\x18\x14 \x03(\tB\n\n\x08_minimumB\n\n\x08_maximumB\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x0c\n\n_min_itemsB\x0c\n\n_max_items\"z\n\tUnionJson\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x15\n\rdiscriminator\x18\x03 \x01(\t\x12%\n\x08refusals\x18\x04 \x03(\x0b\x32\x13.gateway.v1.Refusal\x12\x10\n\x08required\x18\x05 \x01(\x08\"8\n\x07Refusal\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"#\n\x0bMessageJson\x12\x14\n\x0crefuse_typos\x18\x01 \x01(\x08*8\n\x07RawKind\x12\x18\n\x14RAW_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fRAW_KIND_OBJECT\x10\x01:D\n\x04json\x12\x1d.google.protobuf.FieldOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x15.gateway.v1.FieldJson:E\n\x05union\x12\x1d.google.protobuf.OneofOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x15.gateway.v1.UnionJson:7\n\njson_value\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8e\x03 \x01(\t:P\n\x0cmessage_json\x12\x1f.google.protobuf.MessageOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x17.gateway.v1.MessageJsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15gateway/v1/json.proto\x12\ngateway.v1\x1a google/protobuf/descriptor.proto\"\xc2\x03\n\tFieldJson\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x0b\n\x03raw\x18\x03 \x01(\x08\x12%\n\x08raw_kind\x18\x04 \x01(\x0e\x32\x13.gateway.v1.RawKind\x12\x12\n\nwrite_null\x18\x05 \x01(\x08\x12\x13\n\x0bwrite_empty\x18\x06 \x01(\x08\x12\x10\n\x08nullable\x18\x08 \x01(\x08\x12\x16\n\x0eunknown_fields\x18\x07 \x01(\x08\x12\x10\n\x08required\x18\n \x01(\x08\x12\x14\n\x07minimum\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x0c \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nmin_length\x18\r \x01(\x05H\x02\x88\x01\x01\x12\x17\n\nmax_length\x18\x0e \x01(\x05H\x03\x88\x01\x01\x12\x16\n\tmin_items\x18\x0f \x01(\x05H\x04\x88\x01\x01\x12\x16\n\tmax_items\x18\x10 \x01(\x05H\x05\x88\x01\x01\x12\x0f\n\x07\x61llowed\x18\x11 \x03(\t\x12\x0c\n\x04tags\x18\x14 \x03(\tB\n\n\x08_minimumB\n\n\x08_maximumB\r\n\x0b_min_lengthB\r\n\x0b_max_lengthB\x0c\n\n_min_itemsB\x0c\n\n_max_items\"z\n\tUnionJson\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61liases\x18\x02 \x03(\t\x12\x15\n\rdiscriminator\x18\x03 \x01(\t\x12%\n\x08refusals\x18\x04 \x03(\x0b\x32\x13.gateway.v1.Refusal\x12\x10\n\x08required\x18\x05 \x01(\x08\"8\n\x07Refusal\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"#\n\x0bMessageJson\x12\x14\n\x0crefuse_typos\x18\x01 \x01(\x08*8\n\x07RawKind\x12\x18\n\x14RAW_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fRAW_KIND_OBJECT\x10\x01:D\n\x04json\x12\x1d.google.protobuf.FieldOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x15.gateway.v1.FieldJson:E\n\x05union\x12\x1d.google.protobuf.OneofOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x15.gateway.v1.UnionJson:7\n\njson_value\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8e\x03 \x01(\t:P\n\x0cmessage_json\x12\x1f.google.protobuf.MessageOptions\x18\xb9\x8e\x03 \x01(\x0b\x32\x17.gateway.v1.MessageJsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'gateway.v1.json_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RAWKIND']._serialized_start=725
-  _globals['_RAWKIND']._serialized_end=781
+  _globals['_RAWKIND']._serialized_start=743
+  _globals['_RAWKIND']._serialized_end=799
   _globals['_FIELDJSON']._serialized_start=72
-  _globals['_FIELDJSON']._serialized_end=504
-  _globals['_UNIONJSON']._serialized_start=506
-  _globals['_UNIONJSON']._serialized_end=628
-  _globals['_REFUSAL']._serialized_start=630
-  _globals['_REFUSAL']._serialized_end=686
-  _globals['_MESSAGEJSON']._serialized_start=688
-  _globals['_MESSAGEJSON']._serialized_end=723
+  _globals['_FIELDJSON']._serialized_end=522
+  _globals['_UNIONJSON']._serialized_start=524
+  _globals['_UNIONJSON']._serialized_end=646
+  _globals['_REFUSAL']._serialized_start=648
+  _globals['_REFUSAL']._serialized_end=704
+  _globals['_MESSAGEJSON']._serialized_start=706
+  _globals['_MESSAGEJSON']._serialized_end=741
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,7 @@ class FieldJson(message.Message):
     RAW_KIND_FIELD_NUMBER: builtins.int
     WRITE_NULL_FIELD_NUMBER: builtins.int
     WRITE_EMPTY_FIELD_NUMBER: builtins.int
+    NULLABLE_FIELD_NUMBER: builtins.int
     UNKNOWN_FIELDS_FIELD_NUMBER: builtins.int
     REQUIRED_FIELD_NUMBER: builtins.int
     MINIMUM_FIELD_NUMBER: builtins.int
@@ -77,6 +78,8 @@ class FieldJson(message.Message):
     """Written as `null` when unset (repeated: when empty), as OpenAI does."""
     write_empty: builtins.bool
     """A repeated field that is written as `[]` when empty."""
+    nullable: builtins.bool
+    """May be `null` in some answers; whoever writes those says when."""
     unknown_fields: builtins.bool
     """A map<string, string> that holds the JSON text of each field this schema does not know, by name."""
     required: builtins.bool
@@ -114,6 +117,7 @@ class FieldJson(message.Message):
         raw_kind: RawKind.ValueType = ...,
         write_null: builtins.bool = ...,
         write_empty: builtins.bool = ...,
+        nullable: builtins.bool = ...,
         unknown_fields: builtins.bool = ...,
         required: builtins.bool = ...,
         minimum: builtins.float | None = ...,
@@ -127,7 +131,7 @@ class FieldJson(message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["_max_items", b"_max_items", "_max_length", b"_max_length", "_maximum", b"_maximum", "_min_items", b"_min_items", "_min_length", b"_min_length", "_minimum", b"_minimum", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_items", b"min_items", "min_length", b"min_length", "minimum", b"minimum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_items", b"_max_items", "_max_length", b"_max_length", "_maximum", b"_maximum", "_min_items", b"_min_items", "_min_length", b"_min_length", "_minimum", b"_minimum", "aliases", b"aliases", "allowed", b"allowed", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_items", b"min_items", "min_length", b"min_length", "minimum", b"minimum", "name", b"name", "raw", b"raw", "raw_kind", b"raw_kind", "required", b"required", "tags", b"tags", "unknown_fields", b"unknown_fields", "write_empty", b"write_empty", "write_null", b"write_null"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_max_items", b"_max_items", "_max_length", b"_max_length", "_maximum", b"_maximum", "_min_items", b"_min_items", "_min_length", b"_min_length", "_minimum", b"_minimum", "aliases", b"aliases", "allowed", b"allowed", "max_items", b"max_items", "max_length", b"max_length", "maximum", b"maximum", "min_items", b"min_items", "min_length", b"min_length", "minimum", b"minimum", "name", b"name", "nullable", b"nullable", "raw", b"raw", "raw_kind", b"raw_kind", "required", b"required", "tags", b"tags", "unknown_fields", b"unknown_fields", "write_empty", b"write_empty", "write_null", b"write_null"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_items: _TypeAlias = typing.Literal["max_items"]  # noqa: Y015
     _WhichOneofArgType__max_items: _TypeAlias = typing.Literal["_max_items", b"_max_items"]  # noqa: Y015

@@ -644,7 +644,7 @@ class AllowedTools(message.Message):
     """`auto` or `required`."""
     @builtins.property
     def tools(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """References to the tools: objects, passed on verbatim."""
+        """References to the tools, each by its type and name. `gateway:datetime` may be among them."""
 
     @builtins.property
     def extra(self) -> containers.ScalarMap[builtins.str, builtins.str]:

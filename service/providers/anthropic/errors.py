@@ -12,6 +12,7 @@ from typing import Any
 
 from service.codec import AnswerError, parse
 from service.errors import FailureKind, ProviderFailure
+from service.providers.not_found import not_found
 from service.providers.retry_after import retry_after
 
 _BY_TYPE: Mapping[str, FailureKind] = MappingProxyType(
@@ -82,6 +83,8 @@ def failure(error: Mapping[str, Any], status: int | None, wait: float | None) ->
     text = message if isinstance(message, str) and message else f"the provider's error: {kind_of_error}"
     kind = _BY_CODE.get(str(code)) or _BY_TYPE.get(str(kind_of_error)) or _BY_STATUS.get(status or 0)
     param = None
+    if kind is FailureKind.MODEL_NOT_FOUND:
+        kind = not_found(message if isinstance(message, str) else "")
     if kind is None:
         rejected = kind_of_error == "invalid_request_error" or 400 <= (status or 0) < 500
         kind = FailureKind.REJECTED if rejected else FailureKind.SERVER

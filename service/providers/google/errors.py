@@ -15,7 +15,8 @@ from typing import Any
 from service.codec import AnswerError, parse
 from service.errors import FailureKind, ProviderFailure
 from service.providers.google.parameters import keys_refused
-from service.providers.retry_after import retry_after
+from service.providers.not_found import not_found
+from service.providers.retry_after import retry_after, within_reason
 
 _KINDS: Mapping[str, FailureKind] = MappingProxyType(
     {
@@ -130,6 +131,8 @@ def _kind_and_param(
         return FailureKind.CREDENTIALS, None
     kind = _kind(own_status, status)
     field = _violated_field(details)
+    if kind is FailureKind.MODEL_NOT_FOUND:
+        return not_found(message), field
     if kind not in (FailureKind.REJECTED, FailureKind.CREDENTIALS):
         return kind, field
     for pattern, meant in _MESSAGES:
@@ -167,7 +170,7 @@ def _retry_delay(details: list[dict[str, Any]]) -> float | None:
     """Return the wait of `google.rpc.RetryInfo`, written like `17s` or `0.5s`."""
     for item in details:
         if match := re.fullmatch(r"(\d+(?:\.\d+)?)s", _text(item.get("retryDelay"))):
-            return float(match[1])
+            return within_reason(float(match[1]))
     return None
 
 

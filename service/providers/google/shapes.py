@@ -73,7 +73,7 @@ def get_count(value: Json, name: str) -> int:
     found = value.get(name)
     if found is None:
         return 0
-    if not isinstance(found, int) or not 0 <= found < 2**31:
+    if type(found) is not int or not 0 <= found < 2**31:
         raise malformed(f"{name} is not a count")
     return found
 
@@ -83,7 +83,7 @@ def get_number(value: Json, name: str) -> float:
     found = value.get(name)
     if found is None:
         return 0.0
-    if not isinstance(found, int | float):
+    if type(found) not in (int, float):
         raise malformed(f"{name} is not a number")
     return float(found)
 

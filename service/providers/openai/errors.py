@@ -105,7 +105,7 @@ def find_error(value: Any) -> Mapping[str, Any] | None:
 def failure(error: Mapping[str, Any], status: int | None, wait: float | None = None) -> ProviderFailure:
     """Return the failure that an error object means. `status` is None for an error within a stream or a 200."""
     code = error.get("code")
-    if isinstance(code, str) and code.isdigit():
+    if isinstance(code, str) and re.fullmatch(r"[0-9]{3}", code):
         code = int(code)
     if status is None and isinstance(code, int) and 400 <= code < 600:
         status = code
@@ -122,7 +122,16 @@ def failure(error: Mapping[str, Any], status: int | None, wait: float | None = N
         kind = (by_type or FailureKind.SERVER) if status is None else _kind_of_status(status)
     message = error.get("message")
     text = message if isinstance(message, str) and message else _untold(status)
+    if kind is FailureKind.MODEL_NOT_FOUND and name not in _BY_CODE and param not in (None, "model"):
+        kind = FailureKind.NOT_FOUND
+    elif kind is FailureKind.CREDENTIALS and _flagged(error.get("metadata")):
+        kind = FailureKind.CONTENT_POLICY
     return ProviderFailure(kind, text, status=status, code=name, param=param, retry_after=wait)
+
+
+def _flagged(metadata: Any) -> bool:
+    """Say whether a 403 is a moderator's. https://openrouter.ai/docs/api-reference/errors"""
+    return isinstance(metadata, dict) and bool(metadata.keys() & {"reasons", "flagged_input"})
 
 
 def _kind_of_status(status: int) -> FailureKind:

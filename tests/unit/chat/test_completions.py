@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ KEY = Key(name="k", sha256="0" * 64)
 
 
 @asynccontextmanager
-async def chat_with(answer: Answer) -> AsyncIterator[ChatCompletions]:
+async def chat_with(answer: Answer, limiter: Limiter | None = None) -> AsyncIterator[ChatCompletions]:
     """Give the use case with one model, `m`, of one provider of the openai dialect."""
     async with serve(answer) as server:
         config = Config.model_validate(
@@ -42,7 +42,7 @@ async def chat_with(answer: Answer) -> AsyncIterator[ChatCompletions]:
                 "models": {"m": {"endpoints": [{"provider": "p", "model": "up"}]}},
             }
         )
-        upstream, limiter = Upstream(config.providers, {}), Limiter(config, 0, None)
+        upstream, limiter = Upstream(config.providers, {}), limiter or Limiter(config, 0, None)
         board, masker, draw = HealthBoard(config), Masker(config), random.Random(1)
         try:
             yield ChatCompletions(Deps(config, DIALECTS, upstream, board, limiter, REGISTRY, masker, draw))
@@ -51,16 +51,18 @@ async def chat_with(answer: Answer) -> AsyncIterator[ChatCompletions]:
             await limiter.close()
 
 
-def call() -> Call:
-    return Call("chatcmpl-1", KEY, time.monotonic(), 1)
+def call(key: Key = KEY) -> Call:
+    return Call("chatcmpl-1", key, time.monotonic(), 1)
 
 
 def asks(**fields: Any) -> CreateChatCompletionRequest:
     return CreateChatCompletionRequest(model="m", messages=[ChatMessage(role=ROLE_USER, text="Hi")], **fields)
 
 
-async def streamed(chat: ChatCompletions, request: CreateChatCompletionRequest) -> Sequence[ChatCompletionChunk]:
-    async with await chat.open(request, call()) as stream:
+async def streamed(
+    chat: ChatCompletions, request: CreateChatCompletionRequest, key: Key = KEY
+) -> Sequence[ChatCompletionChunk]:
+    async with await chat.open(request, call(key)) as stream:
         return [chunk async for runs in stream for run in runs for chunk in run.chunks()]
 
 
@@ -194,3 +196,67 @@ async def test_what_arrives_at_once_is_handed_on_in_parts_so_that_other_calls_ha
     assert max(map(len, pieces)) <= 32
     text = "".join(choice.delta.content for chunks in pieces for chunk in chunks for choice in chunk.choices)
     assert text == "".join(f"{place} " for place in range(500))
+
+
+LIMITED = Key(name="limited", sha256="1" * 64, tokens_per_minute=10_000)
+_MOST = 1000
+
+
+async def charged(answer: Answer, ask: Callable[[ChatCompletions], Awaitable[None]]) -> int:
+    """Return how many tokens a request of `LIMITED` was charged in the end."""
+    limiter = Limiter(Config(providers={}, models={}), 0, None, lambda: 1000.0)
+
+    async def left() -> int:
+        grant = await limiter.acquire(LIMITED, CreateChatCompletionRequest())
+        await grant.release(0)
+        return int(grant.headers["x-ratelimit-remaining-tokens"])
+
+    async with chat_with(answer, limiter) as chat:
+        before = await left()
+        await ask(chat)
+        return before - await left()
+
+
+async def test_a_stream_that_breaks_off_is_charged_the_estimate() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        chunk = {"id": "x", "choices": [{"index": 0, "delta": {"content": "Hi"}}]}
+        await connection.send(head(200, "text/event-stream", "Connection: close") + event(chunk))
+        connection.close()
+
+    async def ask(chat: ChatCompletions) -> None:
+        with pytest.raises(GatewayError, match="broke its stream"):
+            await streamed(chat, asks(max_completion_tokens=_MOST), LIMITED)
+
+    assert await charged(answer, ask) in range(_MOST, _MOST + 5)
+
+
+async def test_who_leaves_in_a_later_turn_is_charged_the_estimate() -> None:
+    """The first turn's usage is known, and less."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        if len(request.json()["messages"]) == 1:
+            await send_turn(connection, request, {"content": None, "tool_calls": [CLOCK]})
+        else:
+            chunk = {"id": "x", "choices": [{"index": 0, "delta": {"content": "It is noon"}}]}
+            await connection.send(head(200, "text/event-stream", "Connection: close") + event(chunk))
+            await connection.hung_up()
+
+    async def ask(chat: ChatCompletions) -> None:
+        request = asks(max_completion_tokens=_MOST, tools=[Tool(gateway_datetime=DatetimeTool())])
+        async with await chat.open(request, call(LIMITED)) as stream:
+            async for runs in stream:
+                if any("noon" in choice.delta.content for run in runs for choice in run.chunk.choices):
+                    break
+
+    assert await charged(answer, ask) in range(_MOST, _MOST + 5)
+
+
+async def test_a_request_that_was_refused_is_charged_nothing() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(whole(400, {"error": {"message": "No."}}))
+
+    async def ask(chat: ChatCompletions) -> None:
+        with pytest.raises(GatewayError):
+            await chat.complete(asks(max_completion_tokens=_MOST), call(LIMITED))
+
+    assert await charged(answer, ask) <= 1

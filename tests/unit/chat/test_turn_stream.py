@@ -115,3 +115,23 @@ def test_an_error_event_is_one_though_its_data_is_like_the_text_before() -> None
     pieces = [[event({"content": "a"}), event({"content": "b"}, name="error")]]
     with pytest.raises(ProviderFailure, match="error event"):
         read(pieces)
+
+
+def test_a_stream_that_says_nothing_for_long_has_begun_all_the_same() -> None:
+    """What has come without content is kept until there is some; were it all kept, memory would have no bound."""
+    silent = [[event({"content": "", "role": "assistant"})] for _ in range(100_000)]
+    taken = 0
+
+    class Counted(Pieces):
+        async def events(self) -> AsyncGenerator[Sequence[Event], None]:
+            nonlocal taken
+            for piece in silent:
+                taken += 1
+                yield piece
+
+    async def opened() -> None:
+        stream = await TurnStream.open(AsyncExitStack(), Counted([]), DIALECTS["openai"], lambda body: body)
+        await stream.aclose()
+
+    asyncio.run(opened())
+    assert 100 < taken < 2000

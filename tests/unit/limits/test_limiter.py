@@ -83,9 +83,20 @@ async def test_tokens_per_minute() -> None:
     await grant.release(0)
     grant = await subject.acquire(limited, REQUEST)
     assert grant.headers["x-ratelimit-remaining-tokens"] == "30"
-    await grant.release(None)
+    await grant.release(0, at_least_estimate=True)
     with pytest.raises(GatewayError):
         await subject.acquire(limited, REQUEST)
+    await subject.close()
+
+
+async def test_more_than_the_estimate_is_taken_on_top_of_it() -> None:
+    subject = limiter(Clock())
+    limited = key(tokens_per_minute=350)
+    for at_least_estimate in (False, True):
+        grant = await subject.acquire(limited, REQUEST)
+        await grant.release(120, at_least_estimate=at_least_estimate)
+    grant = await subject.acquire(limited, REQUEST)
+    assert grant.headers["x-ratelimit-remaining-tokens"] == "10"
     await subject.close()
 
 
@@ -95,7 +106,7 @@ async def test_requests_at_once() -> None:
     grant = await subject.acquire(limited, REQUEST)
     with pytest.raises(GatewayError, match="1 requests at once"):
         await subject.acquire(limited, REQUEST)
-    await grant.release(None)
+    await grant.release(0, at_least_estimate=True)
     await subject.acquire(limited, REQUEST)
     await subject.close()
 

@@ -138,6 +138,20 @@ REFUSALS = (
         (_body(tool_choice="sometimes"),),
     ),
     Refusal(
+        "a `tool_choice` object of a type other than `function`, `custom`, `allowed_tools`, `gateway:datetime`",
+        "invalid_value",
+        "Chat completions have no other.",
+        {},
+        (_body(tool_choice={"type": "auto"}), _body(tool_choice={"type": "any"})),
+    ),
+    Refusal(
+        "a `tool_choice` object with the function's name beside its `type`, not in `function`",
+        "missing_required_parameter",
+        "The same; in `allowed_tools` both forms are read.",
+        {},
+        (_body(tool_choice={"type": "function", "name": "f"}),),
+    ),
+    Refusal(
         "an object without its `type`, where `type` says what it is (`tool_choice`, `tools[]`, `response_format`)",
         "missing_required_parameter",
         "It says nothing.",

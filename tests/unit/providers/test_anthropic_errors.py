@@ -95,3 +95,15 @@ def test_the_wait_is_read() -> None:
     assert decode("rate_limit.json", 429, retry_after="7").retry_after == 7
     assert decode("overloaded.json", 529, retry_after="7", retry_after_ms="250").retry_after == 0.25
     assert decode("bad_gateway.html", 503, retry_after="2").retry_after == 2
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("model: claude-x", FailureKind.MODEL_NOT_FOUND),
+        ("File not found: file_011CNha8iCJcU1wXNR6q4V8w", FailureKind.NOT_FOUND),
+    ],
+)
+def test_a_404_for_what_the_caller_names_is_not_for_the_model(message: str, kind: FailureKind) -> None:
+    body = json.dumps({"type": "error", "error": {"type": "not_found_error", "message": message}}).encode()
+    assert AnthropicDialect().decode_error(404, {}, body).kind is kind

@@ -480,3 +480,39 @@ def test_the_numbers_of_arguments_are_exact() -> None:
     call = b'{"functionCall": {"name": "f", "args": %s}}' % arguments.encode()
     completion = DIALECT.decode(b'{"candidates": [{"content": {"parts": [%s]}}]}' % call)
     assert completion.choices[0].message.tool_calls[0].function.arguments == arguments
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("models/gemini-x is not found for API version v1beta.", FailureKind.MODEL_NOT_FOUND),
+        ("File files/abc is not there.", FailureKind.NOT_FOUND),
+        ("Not Found", FailureKind.MODEL_NOT_FOUND),
+    ],
+)
+def test_a_404_for_what_the_caller_names_is_not_for_the_model(message: str, kind: FailureKind) -> None:
+    body = json.dumps({"error": {"code": 404, "message": message, "status": "NOT_FOUND"}}).encode()
+    assert DIALECT.decode_error(404, {}, body).kind is kind
+
+
+@pytest.mark.parametrize("tokens", ["true", "-1", "1.5", "2147483648"])
+def test_a_count_that_is_none_is_malformed(tokens: str) -> None:
+    data = b'{"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}], "usageMetadata": {%b}}'
+    with pytest.raises(ProviderFailure) as failure:
+        DIALECT.decode(data % b'"promptTokenCount": %b' % tokens.encode())
+    assert failure.value.kind is FailureKind.MALFORMED
+
+
+def test_a_wait_beyond_reason_is_cut() -> None:
+    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "9" * 400 + "s"}
+    error = {"code": 429, "message": "No.", "status": "RESOURCE_EXHAUSTED", "details": [retry]}
+    assert DIALECT.decode_error(429, {}, json.dumps({"error": error}).encode()).retry_after == 30 * 86400
+
+
+def test_a_stream_has_ended_when_all_candidates_that_were_asked_for_have() -> None:
+    decoder = DIALECT.stream_decoder(2)
+    ends = [b'{"candidates": [{"index": %d, "finishReason": "STOP"}]}' % index for index in range(2)]
+    decoder.decode(Event("message", ends[0]))
+    assert not decoder.finished
+    decoder.decode(Event("message", ends[1]))
+    assert decoder.finished

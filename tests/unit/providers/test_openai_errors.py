@@ -73,6 +73,10 @@ def test_by_status(status: int, kind: FailureKind, body: object) -> None:
         (400, {"code": "model_not_found"}, FailureKind.MODEL_NOT_FOUND),
         (403, {"code": "model_not_found"}, FailureKind.MODEL_NOT_FOUND),
         (404, {"code": "DeploymentNotFound"}, FailureKind.MODEL_NOT_FOUND),
+        (404, {"code": None, "param": "model"}, FailureKind.MODEL_NOT_FOUND),
+        (404, {"code": None, "param": "messages[0].content[0].file.file_id"}, FailureKind.NOT_FOUND),
+        (403, {"code": None, "metadata": {"reasons": ["violence"], "flagged_input": "x"}}, FailureKind.CONTENT_POLICY),
+        (403, {"code": None, "metadata": {"provider_name": "x"}}, FailureKind.CREDENTIALS),
         (429, {"code": "insufficient_quota", "type": "insufficient_quota"}, FailureKind.RATE_LIMITED),
         (429, {"code": "rate_limit_exceeded", "type": "tokens"}, FailureKind.RATE_LIMITED),
         (400, {"code": "unsupported_parameter", "param": "max_tokens"}, FailureKind.UNSUPPORTED_PARAMETER),
@@ -150,3 +154,28 @@ def test_a_content_type_that_is_none_is_not_repeated(content_type: str) -> None:
 @pytest.mark.parametrize("body", [error(), b""])
 def test_the_wait(headers: dict[str, str], wait: float | None, body: object) -> None:
     assert decode_error(429, body, **headers).retry_after == wait
+
+
+@pytest.mark.parametrize("code", ["\u00b2", "9" * 5000, "4294967296"])
+def test_a_code_that_is_no_status_is_a_code(code: str) -> None:
+    failure = decode_error(400, error(code=code))
+    assert (failure.kind, failure.status, failure.code) == (FailureKind.REJECTED, 400, code)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("-7", 0.0),
+        ("nan", None),
+        ("1e300", 30 * 86400.0),
+        ("inf", 30 * 86400.0),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 2035 00:00:00 +99999999999999", None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 30 * 86400.0),
+        ("soon", None),
+    ],
+)
+def test_a_wait_is_within_reason(header: str, seconds: float | None) -> None:
+    failure = decode_error(429, error(), retry_after=header, date="Fri, 27 Nov 2026 00:00:00 GMT")
+    assert failure.retry_after == seconds

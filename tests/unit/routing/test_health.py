@@ -130,6 +130,7 @@ KINDS: Mapping[FailureKind, tuple[BreakerState, float]] = {
     FailureKind.SERVER: (OPEN, 10),
     FailureKind.OVERLOADED: (OPEN, 10),
     FailureKind.MODEL_NOT_FOUND: (OPEN, 10),
+    FailureKind.NOT_FOUND: (CLOSED, 0),
     FailureKind.MALFORMED: (OPEN, 10),
     FailureKind.EMPTY: (OPEN, 10),
     FailureKind.CUT: (OPEN, 10),

@@ -53,6 +53,7 @@ TABLE: Mapping[FailureKind, tuple[object, str]] = {
     FailureKind.OVERLOADED: (Next([B, C]), "again"),
     FailureKind.CREDENTIALS: (Next([B, C]), "all_providers_failed"),
     FailureKind.MODEL_NOT_FOUND: (Next([B, C]), "all_providers_failed"),
+    FailureKind.NOT_FOUND: (Next([B, C]), "all_providers_failed"),
     FailureKind.MALFORMED: (Next([B, C]), "all_providers_failed"),
     FailureKind.EMPTY: (Next([B, C]), "again"),
     FailureKind.CUT: (Next([B, C]), "again"),
@@ -226,3 +227,10 @@ def test_the_deadline_is_divided_over_the_attempts_left(
     streamed: bool, attempts_left: int, remaining: float, expected: CallTimeouts
 ) -> None:
     assert attempt_timeouts(OWN, streamed=streamed, attempts_left=attempts_left, remaining=remaining) == expected
+
+
+def test_a_limited_rate_is_told_though_a_parameter_was_left_out_before() -> None:
+    left_out = (A, failure(FailureKind.UNSUPPORTED_PARAMETER, param="seed"))
+    decision = follow(left_out, (A, failure(FailureKind.RATE_LIMITED, retry_after=7.0)), refused=["seed"])
+    assert isinstance(decision, GiveUp)
+    assert (decision.error.code, decision.error.retry_after) == ("upstream_rate_limited", 7.0)
