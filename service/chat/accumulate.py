@@ -17,6 +17,9 @@ from gateway.v1.content_pb2 import ROLE_ASSISTANT, TOOL_CALL_TYPE_CUSTOM, TOOL_C
 from service import codec
 from service.errors import FailureKind, ProviderFailure
 
+_MOST_TOKENS = 2**31 - 1
+"""Counts are int32; a provider that says more than that in sum says nothing that is true."""
+
 
 class MessageAccumulator:
     """Folds one choice's deltas into the message that they spell, in linear time."""
@@ -198,9 +201,10 @@ def has_content(delta: Delta) -> bool:
 
 def add_usage(total: Usage, part: Usage) -> None:
     """Add one turn's usage to the sum; details are summed too, unknown fields are the last turn's."""
-    total.prompt_tokens += part.prompt_tokens
-    total.completion_tokens += part.completion_tokens
-    total.total_tokens += part.total_tokens or part.prompt_tokens + part.completion_tokens
+    tokens = part.total_tokens or part.prompt_tokens + part.completion_tokens
+    total.prompt_tokens = min(total.prompt_tokens + part.prompt_tokens, _MOST_TOKENS)
+    total.completion_tokens = min(total.completion_tokens + part.completion_tokens, _MOST_TOKENS)
+    total.total_tokens = min(total.total_tokens + tokens, _MOST_TOKENS)
     if part.HasField("prompt_tokens_details"):
         _add_details(total.prompt_tokens_details, part.prompt_tokens_details)
     if part.HasField("completion_tokens_details"):
@@ -216,7 +220,7 @@ def _add_details(
         if field.name == "extra":
             into.extra.update(value)
         else:
-            setattr(into, field.name, getattr(into, field.name) + value)
+            setattr(into, field.name, min(getattr(into, field.name) + value, _MOST_TOKENS))
 
 
 def _audio_id(text: str) -> str | None:

@@ -50,7 +50,6 @@ class Options(NamedTuple):
     trace: str
     max_tool_calls: int | None
     sticky_key: str
-    session_id: str
     dropped: tuple[str, ...]
 
 
@@ -137,7 +136,6 @@ def _options(request: CreateChatCompletionRequest, *, has_server_tools: bool) ->
         trace="" if silenced else _trace(debug),
         max_tool_calls=request.max_tool_calls if request.HasField("max_tool_calls") else None,
         sticky_key=request.prompt_cache_key or request.session_id,
-        session_id=request.session_id,
         dropped=_meaningless(request, has_server_tools=has_server_tools),
     )
 

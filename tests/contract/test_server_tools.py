@@ -332,3 +332,10 @@ def test_the_reference_example(client: Client, provider: Provider) -> None:
     messages = [{"role": "user", "content": "What is the current datetime in Europe/London?"}]
     told = ask_both_ways(client, provider, [asks(), NOON], tools=[tool], tool_choice="auto", messages=messages)
     check_time(told, "Europe/London")
+
+
+def test_counts_beyond_what_can_be_told_are_cut(client: Client, provider: Provider) -> None:
+    most = {"prompt_tokens": 2**31 - 1, "completion_tokens": 2**31 - 1, "total_tokens": 2**31 - 1}
+    clock = ("call_1", "gateway_datetime", "{}")
+    told = ask_both_ways(client, provider, [Turn(calls=[clock], usage=most), Turn(text="It is noon.", usage=most)])
+    assert told.usage["total_tokens"] == 2**31 - 1
