@@ -46,13 +46,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(with_edge: bool) -> int:
-    settings = supervisor.settings_from(os.environ)
-    config = supervisor.load(settings)
-    return asyncio.run(Supervisor(settings, config, with_edge).run())
+    return asyncio.run(Supervisor(supervisor.settings_from(os.environ), with_edge).run())
 
 
 def _check() -> int:
-    config = supervisor.load(supervisor.settings_from(os.environ))
+    config, _ = supervisor.load(supervisor.settings_from(os.environ))
     counts = f"{len(config.providers)} providers, {len(config.models)} models, {len(config.keys)} keys"
     print(f"The configuration is good: {counts}.")
     return 0

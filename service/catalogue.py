@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
@@ -36,18 +37,42 @@ class ConfigError(ValueError):
 def load(path: str | None, environ: Mapping[str, str]) -> Config:
     """Return the checked configuration of a file; without one (None or ""), the embedded default.
 
-    In the embedded default a provider without an API key is left out, together with its models. GATEWAY_KEY adds a key.
-
     Raises:
         ConfigError: the file cannot be read or is wrong.
     """
-    tree = _parse(_read(path) if path else _embedded(), path or "the embedded default")
+    return check(read(path), path, environ)
+
+
+def read(path: str | None) -> bytes:
+    """Return what a file holds; without one, the embedded default.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if not path:
+        return resources.files("service").joinpath("defaults.yaml").read_bytes()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+
+
+def check(content: bytes, path: str | None, environ: Mapping[str, str]) -> Config:
+    """Return the checked configuration that was read from a file, or without one is the embedded default.
+
+    In the embedded default a provider without an API key is left out, together with its models. GATEWAY_KEY adds a key.
+
+    Raises:
+        ConfigError: it is wrong, or names a file that cannot be used.
+    """
+    tree = _parse(content, path or "the embedded default")
     mistakes = _Mistakes()
     tree = _expanded(tree, environ, (), mistakes)
     if not path:
         tree = _served(tree)
     _add_key(tree, environ.get("GATEWAY_KEY", "").strip(), mistakes)
     _check_references(tree, mistakes)
+    _check_certificates(tree, mistakes)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -74,19 +99,6 @@ def _written(place: Place) -> str:
     return "".join(parts).removeprefix(".")
 
 
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text("utf-8")
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not in UTF-8"]) from error
-
-
-def _embedded() -> str:
-    return resources.files("service").joinpath("defaults.yaml").read_text("utf-8")
-
-
 class _Loader(yaml.CSafeLoader):
     """YAML without dates, so that `api-version: 2026-10-21` is the text that it looks like."""
 
@@ -96,12 +108,14 @@ class _Loader(yaml.CSafeLoader):
     }
 
 
-def _parse(text: str, origin: str) -> dict[str, Any]:
+def _parse(content: bytes, origin: str) -> dict[str, Any]:
     try:
-        loader = _Loader(text)
+        loader = _Loader(content.decode())
         node = loader.get_single_node()
         repeated = [f"{origin}, {mistake}" for mistake in _repeated(node, ())] if node else []
         tree = loader.construct_document(node) if node and not repeated else {}
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{origin}: not in UTF-8"]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{origin}, line {mark.line + 1}" if mark else origin
@@ -134,15 +148,19 @@ def _repeated(node: yaml.Node, within: tuple[yaml.Node, ...]) -> Iterator[str]:
 
 
 def _expanded(value: Any, environ: Mapping[str, str], place: Place, mistakes: _Mistakes) -> Any:
-    """Return a value with the environment's in place of `${NAME}` and `${NAME:-default}`."""
+    """Return a value with the environment's in place of `${NAME}` and `${NAME:-default}`.
+
+    As in a shell, the line breaks at the end of what a file may have put there are no part of it.
+    """
 
     def variable(match: re.Match[str]) -> str:
         name, default = match.groups()
+        found = environ.get(name or "", "").rstrip("\r\n")
         if name is None:
             mistakes.add(place, "an environment variable is written ${NAME} or ${NAME:-default}")
-        elif not environ.get(name) and default is None:
+        elif not found and default is None:
             mistakes.add(place, f"the environment variable {name} is not set")
-        return (environ.get(name or "") or default) or ""
+        return found or default or ""
 
     match value:
         case str():
@@ -194,6 +212,24 @@ def _check_references(tree: Mapping[str, Any], mistakes: _Mistakes) -> None:
                 mistakes.add(("keys", number, field), f"the same as of keys[{first[field, value]}]")
 
 
+def _check_certificates(tree: Mapping[str, Any], mistakes: _Mistakes) -> None:
+    """Tell each `ca_file` that no certificates can be loaded from."""
+    providers = tree.get("providers")
+    for name, provider in providers.items() if isinstance(providers, dict) else ():
+        file = provider.get("ca_file") if isinstance(provider, dict) else None
+        if not isinstance(file, str) or not file:
+            continue
+        place = ("providers", name, "ca_file")
+        try:
+            ssl.create_default_context(cafile=file)
+        except ssl.SSLError:
+            mistakes.add(place, f"{file}: not a PEM file of certificates")
+        except OSError as error:
+            mistakes.add(place, f"{file}: {error.strerror}")
+        except ValueError:
+            mistakes.add(place, "no name of a file")
+
+
 def _described(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     """Yield what the checks of the types found, by place."""
     alternatives: dict[Place, list[str]] = {}
@@ -210,7 +246,7 @@ def _described(error: ValidationError, tree: Mapping[str, Any]) -> Iterator[tupl
                 continue  # wrong items are told one by one, and do not count
             case "value_error":
                 for text in found["msg"].removeprefix("Value error, ").split("; "):
-                    yield _moved(place, text)
+                    yield _moved(_existing(place, tree), text)
             case _:
                 alternatives.setdefault(_existing(place, tree), []).append(found["msg"])
     for place, texts in alternatives.items():
@@ -226,7 +262,7 @@ def _moved(place: Place, text: str) -> tuple[Place, str]:
 
 
 def _existing(place: Place, tree: Any) -> Place:
-    """Return a place without what the checks add to it, such as the alternatives of `workers`."""
+    """Return a place without what the checks add to it, such as the alternatives of `workers`, or `[key]`."""
     for number, part in enumerate(place):
         is_there = isinstance(tree, list) or (isinstance(tree, dict) and part in tree)
         if not is_there:

@@ -54,13 +54,17 @@ async def start(program: Program, stdin: int = DEVNULL) -> Process:
 class Spares:
     """Starts a program that reads from stdin what to do; after `prepare`, one process ahead of need."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, report: Callable[[str], None]) -> None:
         self._program = program
+        self._report = report
         self._waiting: Process | None = None
 
     async def prepare(self) -> None:
-        """Start a process that waits until it is taken."""
-        self._waiting = await start(self._program, PIPE)
+        """Start a process that waits until it is taken. Where none can be started, what is needed is started then."""
+        try:
+            self._waiting = await start(self._program, PIPE)
+        except OSError as error:
+            self._report(f"nothing waits ahead of need: it cannot be started ({error.strerror})")
 
     async def take(self, order: str) -> Process:
         """Return a process that was given its order."""
@@ -81,7 +85,7 @@ class Spares:
 
 
 class Child:
-    """Keeps one process running. `early_deaths` counts those in a row that did not live long."""
+    """Keeps one process running. `early_deaths` counts those in a row that did not live long, or not at all."""
 
     def __init__(self, name: str, begin: Callable[[], Awaitable[Process]], report: Callable[[str], None]) -> None:
         self.name = name
@@ -89,19 +93,26 @@ class Child:
         self._report = report
         self._process: Process | None = None
         self._stopping = False
+        self._last_signal = signal.SIGTERM
         self.early_deaths = 0
 
     async def keep_running(self) -> None:
-        """Start the process, and again whenever it ends, until `stop`."""
+        """Start the process, and again whenever it ends or cannot be started, until `stop`."""
         clock = asyncio.get_running_loop().time
         while not self._stopping:
             started = clock()
-            self._process = await self._begin()
-            code = await self._process.wait()
+            try:
+                self._process = await self._begin()
+            except OSError as error:
+                end = f"cannot be started ({error.strerror}); it is tried again"
+            else:
+                if self._stopping:
+                    self.send(self._last_signal)
+                end = f"ended ({_ending(await self._process.wait())}); it is started again"
             if self._stopping:
                 return
             self.early_deaths = 0 if clock() - started > _STABLE_S else self.early_deaths + 1
-            self._report(f"{self.name} ended ({_ending(code)}); it is started again")
+            self._report(f"{self.name} {end}")
             if self.early_deaths > 1:
                 await asyncio.sleep(min(_FIRST_WAIT_S * 2**self.early_deaths, _LONGEST_WAIT_S))
 
@@ -111,8 +122,9 @@ class Child:
             self._process.send_signal(number)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal; from now on the process's end is final."""
+        """Send a signal, to a process that is being started once it is there; from now on its end is final."""
         self._stopping = True
+        self._last_signal = number
         self.send(number)
 
 

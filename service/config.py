@@ -10,9 +10,24 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+MOST_WORKERS = 64
+"""Worker processes, at most: so many have a place in the file in which they count their requests."""
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""RFC 9110, 5.6.2."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def _seconds(value: object) -> object:
@@ -24,14 +39,42 @@ def _seconds(value: object) -> object:
     return value
 
 
+def _given(value: object) -> object:
+    """Return a value without the line break that a secret's file ends with; None for an empty one."""
+    text = value.rstrip("\r\n") if isinstance(value, str) else value
+    return None if text == "" else text
+
+
+def _header_name(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("a header's name has letters, digits and !#$%&'*+-.^_`|~ alone")
+    return value
+
+
+def _header_value(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("it goes out in a header, so it is to have no line breaks nor other control characters")
+    return value
+
+
+def _has_port(url: str) -> bool:
+    """Say whether a URL's port is one, where it has any."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderValue = Annotated[str, AfterValidator(_header_value)]
 Status = Literal["active", "alpha", "disabled"]
 InputModality = Literal["text", "image", "audio", "video", "file"]
 OutputModality = Literal["text", "image", "audio"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class Timeouts(_Part):
@@ -56,11 +99,11 @@ class Provider(_Part):
     dialect: Literal["openai", "anthropic", "google", "simulator"]
     base_url: str = ""
     """Up to, not including, the dialect's own path. `{model}` stands for the upstream model (Azure deployments)."""
-    api_key: Annotated[SecretStr | None, BeforeValidator(lambda value: None if value == "" else value)] = None
-    """Empty is the same as absent."""
-    api_key_header: str | None = None
+    api_key: Annotated[SecretStr | None, BeforeValidator(_given)] = None
+    """Empty is the same as absent. Line breaks at its end are no part of it."""
+    api_key_header: Annotated[HeaderName | None, BeforeValidator(_given)] = None
     """Default: the dialect's own. `authorization` sends `Bearer <key>`; any other header carries the bare key."""
-    headers: dict[str, str] = {}
+    headers: dict[HeaderName, HeaderValue] = {}
     query: dict[str, str] = {}
     """Query parameters of every call, e.g. Azure's `api-version`."""
     timeouts: Timeouts = Timeouts()
@@ -68,8 +111,8 @@ class Provider(_Part):
     """openai dialect: the name under which the token limit goes up."""
     stream_usage: bool = True
     """openai dialect: ask for usage in every stream."""
-    anthropic_version: str = "2023-06-01"
-    anthropic_beta: tuple[str, ...] = ()
+    anthropic_version: HeaderValue = "2023-06-01"
+    anthropic_beta: tuple[HeaderValue, ...] = ()
     ca_file: str | None = None
     """PEM file of the certificate authorities to trust, instead of the system's."""
     max_response_bytes: int = Field(64 * 1024 * 1024, gt=0)
@@ -77,12 +120,21 @@ class Provider(_Part):
     max_event_bytes: int = Field(16 * 1024 * 1024, gt=0)
     """Stream events beyond it are refused."""
 
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _header_value(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _address(self) -> Self:
         if self.dialect != "simulator" and not re.match(r"https?://[^/]", self.base_url):
             raise ValueError("base_url: an http:// or https:// URL is required")
         if not re.fullmatch(r"(https?://[^/@]*(/.*)?)?", self.base_url) or "?" in self.base_url or "#" in self.base_url:
             raise ValueError("base_url: credentials belong in api_key or headers, parameters in query")
+        if not _has_port(self.base_url):
+            raise ValueError("base_url: the port is to be a number from 1 to 65535")
         return self
 
 
@@ -188,7 +240,7 @@ class Server(_Part):
 
     grpc: str = "127.0.0.1:50051"
     """Address of the first worker; the next ones take the following ports."""
-    workers: int | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] = "auto"
     drain: Seconds = 30.0
     """Streams in flight may take so long after SIGTERM."""
     keep_alive: Seconds = 15.0
@@ -210,10 +262,8 @@ class Server(_Part):
             return None
         if not re.match(r"rediss?://[^/]|unix://", value.get_secret_value()):
             raise ValueError("a redis://, rediss:// or unix:// URL is required")
-        try:
-            _ = urlsplit(value.get_secret_value()).port
-        except ValueError:
-            raise ValueError("no such port; in a password, reserved characters are percent-encoded") from None
+        if not _has_port(value.get_secret_value()):
+            raise ValueError("no such port (in a password, reserved characters are percent-encoded)")
         return value
 
     @field_validator("grpc")

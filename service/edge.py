@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,9 @@ from typing import Any
 import yaml
 
 _TLS_CONTEXT = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+_FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+LOOPBACK = ("127.", "localhost", "::1", "[::1]")
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Edge:
     """What differs from one machine to the next.
 
     `workers` are (host, port). Where `sockets` are given, Envoy speaks to the workers over these Unix sockets instead:
-    that is less work for both than TCP.
+    that is less work for both than TCP. `known_keys`: there are keys that are no secret, for local use.
     """
 
     host: str
@@ -32,10 +36,11 @@ class Edge:
     tls_key: str | None = None
     cors_origins: Sequence[str] = ()
     sockets: Sequence[Path] = ()
+    known_keys: bool = False
 
 
-def render(template: str, edge: Edge) -> str:
-    """Return envoy/envoy.yaml's text with `edge` in place."""
+def render(template: str, edge: Edge, environ: Mapping[str, str] = os.environ) -> str:
+    """Return envoy/envoy.yaml's text with `edge` in place, and ENVOY_MAX_HEAP_BYTES."""
     config = yaml.safe_load(template)
     config["admin"]["address"]["pipe"]["path"] = str(edge.admin_socket)
     listener = config["static_resources"]["listeners"][0]
@@ -50,8 +55,17 @@ def render(template: str, edge: Edge) -> str:
     cluster["load_assignment"]["endpoints"] = [{"lb_endpoints": endpoints}]
     transcoder = next(f for f in connections["http_filters"] if f["name"] == "envoy.filters.http.grpc_json_transcoder")
     transcoder["typed_config"]["proto_descriptor"] = str(edge.descriptor)
-    cors = connections["route_config"]["virtual_hosts"][0]["typed_per_filter_config"]["envoy.filters.http.cors"]
+    hosts = connections["route_config"]["virtual_hosts"]
+    cors = hosts[0]["typed_per_filter_config"]["envoy.filters.http.cors"]
     cors["allow_origin_string_match"] += [{"exact": origin} for origin in edge.cors_origins]
+    if edge.known_keys and edge.host.startswith(LOOPBACK):
+        # A page may let its own name lead here (DNS rebinding), and then call with a key that everybody knows.
+        hosts[0]["domains"] = sorted({*_LOCAL_NAMES, edge.host})
+        hosts.append(_elsewhere())
+    if most := environ.get("ENVOY_MAX_HEAP_BYTES"):
+        monitors = config["overload_manager"]["resource_monitors"]
+        heap = next(m for m in monitors if m["name"] == "envoy.resource_monitors.fixed_heap")
+        heap["typed_config"]["max_heap_size_bytes_runtime"]["default_value"] = most
     if edge.tls_cert and edge.tls_key:
         chain["transport_socket"] = _tls(edge.tls_cert, edge.tls_key)
     text: str = yaml.safe_dump(config, sort_keys=False)
@@ -96,6 +110,15 @@ def _tcp(host: str, port: int) -> Mapping[str, Any]:
 
 def _pipe(path: Path) -> Mapping[str, Any]:
     return {"pipe": {"path": str(path)}}
+
+
+def _elsewhere() -> Mapping[str, Any]:
+    """Return the virtual host of all other names: they are not served."""
+    names = ("envoy.filters.http.grpc_json_transcoder", "envoy.filters.http.lua")
+    filters = {name: {"@type": _FILTER_CONFIG, "disabled": True} for name in names}
+    text = f"Only {', '.join(_LOCAL_NAMES)} are served on loopback; the Host header has another name."
+    route = {"match": {"prefix": "/"}, "direct_response": {"status": 421, "body": {"inline_string": text}}}
+    return {"name": "elsewhere", "domains": ["*"], "routes": [route], "typed_per_filter_config": filters}
 
 
 def _tls(cert: str, key: str) -> Mapping[str, Any]:

@@ -45,6 +45,7 @@ ERRORS: Mapping[str, ErrorClass] = MappingProxyType(
         "no_allowed_provider": _BAD_REQUEST,
         "unsupported_by_model": _BAD_REQUEST,
         "request_too_large": ErrorClass(413, "RESOURCE_EXHAUSTED", "invalid_request_error"),
+        "unsupported_content_encoding": ErrorClass(415, "INVALID_ARGUMENT", "invalid_request_error"),
         "rate_limit_exceeded": ErrorClass(429, "RESOURCE_EXHAUSTED", "rate_limit_error"),
         "upstream_rejected": _BAD_REQUEST,
         "upstream_rate_limited": ErrorClass(429, "RESOURCE_EXHAUSTED", "rate_limit_error"),

@@ -53,7 +53,8 @@ from service.upstream import Upstream
 log = logging.getLogger("gateway")
 
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
-# gRPC's own limit stands a little above the body's, so that the face answers for bodies just over it.
+# What Envoy lets through, and a little above it: so the faces answer for bodies over their limit, and not gRPC.
+_EDGE_BYTES = 32 * 1024 * 1024
 _MESSAGE_SLACK = 1024 * 1024
 # For each request that there may be at once: so many more are remembered after their end, some seconds' worth.
 _SENT_PLACES = 16
@@ -79,6 +80,10 @@ def run(settings: WorkerSettings) -> None:
 
 async def serve(settings: WorkerSettings) -> None:
     """Serve until SIGTERM or SIGINT, then let what is in flight finish."""
+    loop = asyncio.get_running_loop()
+    # Before the configuration is read: what asks for a reload from here on waits until there is something to reload.
+    reload = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
     config = catalogue.load(settings.environ.get("GATEWAY_CONFIG"), settings.environ)
     limiter = Limiter(config, settings.index, settings.environ.get("GATEWAY_LIMITS_FILE"))
     board = HealthBoard(config)
@@ -87,10 +92,8 @@ async def serve(settings: WorkerSettings) -> None:
     folder = settings.environ.get("GATEWAY_SENT_DIR")
     sent = SentRecord(folder, _SENT_PLACES * config.server.max_concurrency) if folder else None
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, worker.reload, runtime)
     with polite_threads():
         server, checks = make_server(CallInterceptor(runtime, sent), runtime, config)
         if server.add_insecure_port(settings.address) == 0:
@@ -103,7 +106,9 @@ async def serve(settings: WorkerSettings) -> None:
     gc.collect()
     gc.freeze()
     log.info("ready", extra={"facts": {"worker": settings.index, "address": settings.address}})
+    reloading = asyncio.create_task(worker.reload_when_asked(reload, runtime))
     await stop.wait()
+    reloading.cancel()
     await checks.enter_graceful_shutdown()
     await runtime.drain(runtime.snapshot.config.server.drain)
     await server.stop(grace=1.0)
@@ -140,18 +145,30 @@ class _Worker:
         keyring = Keyring(config.keys, loopback=all(door.startswith(_LOOPBACK) for door in doors))
         return Snapshot(config, keyring, ChatCompletions(deps), masker, upstream)
 
-    def reload(self, runtime: Runtime) -> None:
+    async def reload_when_asked(self, asked: asyncio.Event, runtime: Runtime) -> None:
+        """Reload each time that it is asked for."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            self._reload(runtime)
+
+    def _reload(self, runtime: Runtime) -> None:
         """Take a new configuration; a bad one leaves the old one serving. Calls in flight end on the old one."""
+        old = runtime.snapshot
         try:
             environ = self._settings.environ
             config = catalogue.load(environ.get("GATEWAY_CONFIG"), environ)
+            fresh = self.snapshot(config)
+            # Last, and in this order: what can fail comes before what changes anything.
+            self._limiter.reload(config)
+            self._board.reload(config)
         except catalogue.ConfigError as error:
             log.error("reload refused", extra={"facts": {"mistakes": error.mistakes}})
             return
-        old = runtime.snapshot
-        self._board.reload(config)
-        self._limiter.reload(config)
-        runtime.snapshot = self.snapshot(config)
+        except Exception:
+            log.exception("reload failed")
+            return
+        runtime.snapshot = fresh
         closing = asyncio.ensure_future(_close_later(old))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
@@ -171,7 +188,7 @@ def make_server(
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Return a server with all methods, and what answers its health checks."""
     options = (
-        ("grpc.max_receive_message_length", config.server.max_body_bytes + _MESSAGE_SLACK),
+        ("grpc.max_receive_message_length", max(config.server.max_body_bytes, _EDGE_BYTES) + _MESSAGE_SLACK),
         ("grpc.max_send_message_length", -1),
         # Envoy admits 32 KiB of headers.
         ("grpc.max_metadata_size", 64 * 1024),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import functools
 import hashlib
 import os
@@ -13,10 +14,11 @@ import sys
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from service import catalogue, edge
 from service.child import Child, Program, Spares, start
-from service.config import Config
+from service.config import MOST_WORKERS, Config
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ENVOY = "Envoy"
@@ -80,7 +82,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         config=environ.get("GATEWAY_CONFIG") or None,
         grpc_host=environ.get("GRPC_HOST") or None,
         grpc_port=number("GRPC_PORT", 0, 65535),
-        workers=number("GATEWAY_WORKERS", 1, 1024),
+        workers=number("GATEWAY_WORKERS", 1, MOST_WORKERS),
         http_host=environ.get("HTTP_HOST") or "127.0.0.1",
         http_port=8080 if http_port is None else http_port,
         run_dir=environ.get("GATEWAY_RUN_DIR") or None,
@@ -95,12 +97,19 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     return settings
 
 
-def load(settings: Settings) -> Config:
-    """Load the configuration. Raises StartError with every mistake in it."""
+def load(settings: Settings) -> tuple[Config, bytes]:
+    """Return the configuration and what it was read from. Raises StartError with every mistake in it."""
     try:
-        return catalogue.load(settings.config, settings.environ)
+        content = catalogue.read(settings.config)
+        return catalogue.check(content, settings.config, settings.environ), content
     except catalogue.ConfigError as error:
         raise StartError(*error.mistakes) from error
+
+
+def worker_count(settings: Settings, config: Config, cpus: int) -> int:
+    """Return how many workers there are: as many as was said, or one for each CPU."""
+    said = settings.workers or config.server.workers
+    return min(cpus, MOST_WORKERS) if said == "auto" else said
 
 
 def claim(host: str, port: int, variable: str) -> int:
@@ -116,16 +125,36 @@ def claim(host: str, port: int, variable: str) -> int:
     return chosen
 
 
+def take(run_dir: Path) -> TextIO:
+    """Make the folder of a gateway's run, and take it: until the file that is returned is closed, no other may.
+
+    Raises StartError.
+    """
+    try:
+        # It holds a copy of the configuration, and with it secrets.
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (run_dir / "lock").open("w")
+    except OSError as error:
+        raise StartError(f"GATEWAY_RUN_DIR: {run_dir} cannot be used ({error.strerror})") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise StartError(f"another gateway runs in {run_dir}; GATEWAY_RUN_DIR sets another folder") from error
+    return lock
+
+
 class Supervisor:
     """The processes of one gateway."""
 
-    def __init__(self, settings: Settings, config: Config, with_edge: bool) -> None:
-        """Claim the ports. Raises StartError."""
+    def __init__(self, settings: Settings, with_edge: bool) -> None:
+        """Load the configuration and claim the ports. Raises StartError."""
         self._settings = settings
+        config, content = load(settings)
         self._config = config
         self._host = settings.grpc_host or config.server.host
         first = config.server.port if settings.grpc_port is None else settings.grpc_port
-        count = settings.workers or (config.server.workers if config.server.workers != "auto" else _cpus())
+        count = worker_count(settings, config, _cpus())
         self._http_port = claim(settings.http_host, settings.http_port, "HTTP_PORT") if with_edge else None
         offsets = range(count) if first else [0] * count
         self._ports = [claim(self._host, first + offset, "GRPC_PORT") for offset in offsets]
@@ -136,10 +165,12 @@ class Supervisor:
         if with_edge and len(os.fsencode(longest)) > _LONGEST_SOCKET:
             text = f"its sockets' paths are longer than {_LONGEST_SOCKET} bytes: {longest}"
             raise StartError(f"GATEWAY_RUN_DIR: a shorter path is required, {text}")
+        self._lock = take(self._run_dir)
         self._spares = self._make_spares()
         self._workers = [self._worker(place, port) for place, port in enumerate(self._ports)]
         self._envoy = self._make_envoy(self._http_port) if self._http_port else None
         self._children = [*self._workers, self._envoy] if self._envoy else self._workers
+        self._write_snapshot(content)
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -149,7 +180,6 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._write_snapshot()
         self._forget()
         running = [asyncio.ensure_future(child.keep_running()) for child in self._children]
         try:
@@ -164,6 +194,8 @@ class Supervisor:
                 child.stop(signal.SIGKILL)
             await asyncio.gather(*running)
             self._forget()
+            self._snapshot.unlink(missing_ok=True)
+            self._lock.close()
 
     async def _until_ready(self) -> None:
         while not await self._is_ready():
@@ -198,20 +230,22 @@ class Supervisor:
     def _reload(self) -> None:
         """Hand a good new configuration to the workers; a bad one changes nothing."""
         try:
-            self._config = load(self._settings)
-        except StartError as error:
+            config, content = load(self._settings)
+            self._write_snapshot(content)
+        except (StartError, OSError) as error:
             report("the configuration is not reloaded; the old one goes on serving", str(error))
             return
-        self._write_snapshot()
+        self._config = config
         for worker in self._workers:
             worker.send(signal.SIGHUP)
 
-    def _write_snapshot(self) -> None:
-        """Copy the checked configuration: a worker that is started again never reads a bad newer file."""
-        self._run_dir.mkdir(parents=True, exist_ok=True)
+    def _write_snapshot(self, content: bytes) -> None:
+        """Keep what was checked: a worker that is started again never reads a bad newer file."""
         if self._settings.config is not None:
             fresh = self._snapshot.with_suffix(".new")
-            fresh.write_bytes(Path(self._settings.config).read_bytes())
+            fresh.unlink(missing_ok=True)
+            fresh.touch(mode=0o600, exist_ok=False)
+            fresh.write_bytes(content)
             fresh.replace(self._snapshot)
 
     def _forget(self) -> None:
@@ -249,7 +283,7 @@ class Supervisor:
         environ.pop("GATEWAY_CONFIG", None)
         if self._settings.config is not None:
             environ["GATEWAY_CONFIG"] = str(self._snapshot)
-        return Spares(Program((sys.executable, "-m", "service", "worker"), environ))
+        return Spares(Program((sys.executable, "-m", "service", "worker"), environ), report)
 
     def _worker(self, place: int, port: int) -> Child:
         order = f"{self._host}:{port} {place}"
@@ -270,8 +304,8 @@ class Supervisor:
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
             cors_origins=settings.cors_origins,
+            known_keys=any(key.local_only for key in self._config.keys),
         )
-        self._run_dir.mkdir(parents=True, exist_ok=True)
         config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
         logs = {"stdout": self._run_dir / "access.log", "stderr": self._run_dir / "envoy.log"}
         return Child(_ENVOY, functools.partial(start, Program(command, settings.environ, **logs)), report)
@@ -284,7 +318,11 @@ class Supervisor:
         url = f"{scheme}://{_reachable(self._settings.http_host)}:{self._http_port}"
         models, local_key = self._config.models, hashlib.sha256(b"sk-local").hexdigest()
         model = "local/simulator" if "local/simulator" in models else next(iter(models), "")
-        is_local = any(key.sha256 == local_key for key in self._config.keys)
+        hosts = self._settings.http_host, self._host
+        is_local = any(
+            key.sha256 == local_key and (not key.local_only or all(host.startswith(edge.LOOPBACK) for host in hosts))
+            for key in self._config.keys
+        )
         authorization = "'Authorization: Bearer sk-local'" if is_local else '"Authorization: Bearer $GATEWAY_KEY"'
         ready = f"Chat Gateway is ready at {url} ({workers}). Ctrl-C stops it."
         return f"{ready}\n\n{CURL.format(url=url, authorization=authorization, model=model)}\n"

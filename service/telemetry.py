@@ -11,7 +11,9 @@ import json
 import logging
 import os
 import re
+import threading
 import traceback
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -33,6 +35,10 @@ _STDERR = 2
 _WHOLE_WRITE = 4096
 """A pipe takes so much at once, so that the lines of several processes do not mix (PIPE_BUF)."""
 _GATHER_S = 0.01
+_MOST_WAITING = 1024 * 1024
+"""Bytes of lines that wait for a reader of stderr: some thousands of calls."""
+_LAST_WRITES_S = 1.0
+"""What waits when the process ends has so long to be written."""
 _MIN_SECRET = 6
 """Shorter keys are not masked: their letters stand in half of all texts."""
 _MIN_UNMISTAKABLE = 16
@@ -138,32 +144,95 @@ def _origin(error: BaseException) -> list[str]:
     return lines
 
 
+class Writer:
+    """Writes lines in a thread of its own: whoever reads them, or does not, holds nobody up.
+
+    Lines that there is no room for are dropped; a line says how many, once there is room again.
+    """
+
+    def __init__(self, file: int) -> None:
+        """Begin the thread, which ends with the process."""
+        self._file = file
+        self._changed = threading.Condition()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._dropped = 0
+        threading.Thread(target=self._run, name="log", daemon=True).start()
+
+    def put(self, lines: bytes) -> None:
+        """Hand over whole lines. One system call writes them, so that those of several processes do not mix."""
+        with self._changed:
+            if self._size + len(lines) > _MOST_WAITING:
+                self._dropped += lines.count(b"\n")
+                return
+            self._waiting.append(lines)
+            self._size += len(lines)
+            self._changed.notify_all()
+
+    def flush(self) -> None:
+        """Wait until everything is written, for a limited time."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._size, _LAST_WRITES_S)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                lines = self._waiting.popleft()
+            self._write(lines)
+            with self._changed:
+                dropped, self._dropped = self._dropped, 0
+            if dropped:
+                self._write(_line("warning", "log lines were dropped", {"dropped": dropped}))
+            with self._changed:
+                self._size -= len(lines)
+                self._changed.notify_all()
+
+    def _write(self, lines: bytes) -> None:
+        """Write; lines that cannot be written are lost."""
+        with contextlib.suppress(OSError):
+            os.write(self._file, lines)
+
+
 class StderrHandler(logging.Handler):
-    """Writes each line with one system call, so that the lines of several processes do not mix."""
+    """Hands each record on to be written, and says so of one that makes no line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writer = Writer(_STDERR)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; one that cannot be written is lost."""
+        """Log a record; one that makes no line is lost."""
         try:
-            os.write(_STDERR, self.format(record).encode() + b"\n")
-        except (OSError, TypeError, ValueError):
+            self.writer.put(self.format(record).encode() + b"\n")
+        except (TypeError, ValueError):
             self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Log where it failed."""
+        self.writer.put(traceback.format_exc().encode())
+
+    def flush(self) -> None:
+        """Wait a moment for what is not written; logging does so when the process ends."""
+        self.writer.flush()
 
 
 class AccessLog:
     """One line for each call, in the form of the other lines. Lines wait a moment for others, to be written as one."""
 
     def __init__(self) -> None:
-        """The level of the `gateway` logger holds here too."""
-        self._enabled = logging.getLogger(_OWN_LOGGER).isEnabledFor(logging.INFO)
+        """The level of the `gateway` logger holds here too, and its lines are written with those of the loggers."""
+        handlers = [each for each in logging.getLogger().handlers if isinstance(each, StderrHandler)]
+        enabled = handlers and logging.getLogger(_OWN_LOGGER).isEnabledFor(logging.INFO)
+        self._writer = handlers[0].writer if enabled else None
         self._lines: list[bytes] = []
         self._size = 0
 
     def add(self, facts: Mapping[str, object]) -> None:
         """Log a call that has ended. A call that cannot be logged is no reason to fail."""
-        if not self._enabled:
+        if self._writer is None:
             return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = _as_text({"time": now, "level": "info", "message": "call", **facts}).encode() + b"\n"
+        line = _line("info", "call", facts)
         if self._size + len(line) > _WHOLE_WRITE:
             self.flush()
         if not self._lines:
@@ -172,11 +241,15 @@ class AccessLog:
         self._size += len(line)
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Hand on what waits."""
         lines, self._lines, self._size = self._lines, [], 0
-        if lines:
-            with contextlib.suppress(OSError):
-                os.write(_STDERR, b"".join(lines))
+        if lines and self._writer is not None:
+            self._writer.put(b"".join(lines))
+
+
+def _line(level: str, message: str, facts: Mapping[str, object]) -> bytes:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return _as_text({"time": now, "level": level, "message": message, **facts}).encode() + b"\n"
 
 
 def _as_text(record: Mapping[str, object]) -> str:

@@ -16,7 +16,7 @@ from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.record import Record
 from service.chat.turn_stream import TurnStream
-from service.errors import GatewayError, ProviderFailure
+from service.errors import FailureKind, GatewayError, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.routing import (
     Again,
@@ -35,6 +35,8 @@ from service.telemetry import Masker
 from service.upstream import CallTimeouts, Response
 
 T = TypeVar("T")
+_OURS = (FailureKind.CONNECTION, FailureKind.TIMEOUT, FailureKind.CUT)
+"""Kinds of failures whose message is the gateway's own: what a provider says may repeat the conversation."""
 Ask = Callable[[Target, Ticket, UpstreamRequest, CallTimeouts], Awaitable[T]]
 
 
@@ -75,6 +77,11 @@ class Attempts:
             GatewayError: nobody did.
         """
         return await self._ask(request, self._streamed)
+
+    def note(self, failure: ProviderFailure) -> None:
+        """Let the log say what went wrong between us and a provider."""
+        if failure.kind in _OURS:
+            self._call.facts["upstream_error"] = failure.message
 
     async def _ask(self, request: CreateChatCompletionRequest, ask: Ask[T]) -> tuple[Target, T]:
         targets = self._targets
@@ -142,6 +149,7 @@ class Attempts:
                 attempt.status = failure.status
             ticket.failed(failure, time.monotonic())
             self._record.step("failed", {"provider": endpoint.provider, "outcome": failure.kind.value})
+            self.note(failure)
             raise
         except BaseException:
             attempt.outcome = "cancelled"

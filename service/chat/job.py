@@ -35,6 +35,10 @@ _MAY_HAVE_USED = frozenset(
 """Outcomes of attempts that may have used tokens, though the provider has not said so."""
 
 
+_MOST_PAIRS, _MOST_NAME, _MOST_VALUE = 16, 64, 512
+"""Of a caller's labels in the log: what OpenAI takes."""
+
+
 class Job:
     """One request on its way: its attempts, its tool loop and its record."""
 
@@ -132,6 +136,7 @@ class Job:
                 turn.succeeded(usage.completion_tokens if usage is not None else 0)
             except ProviderFailure as failure:
                 turn.failed(failure)
+                self._attempts.note(failure)
                 self._broke_off = True
                 raise broken(target, masked(failure, self._masker)) from failure
             finally:
@@ -242,9 +247,10 @@ def _labels(request: CreateChatCompletionRequest) -> dict[str, object]:
     if request.session_id:
         labels["session_id"] = request.session_id
     if request.user_id:
-        labels["user"] = request.user_id
+        labels["user"] = request.user_id[:_MOST_VALUE]
     if request.metadata:
-        labels["metadata"] = dict(request.metadata)
+        pairs = sorted(request.metadata.items())[:_MOST_PAIRS]
+        labels["metadata"] = {name[:_MOST_NAME]: value[:_MOST_VALUE] for name, value in pairs}
     return labels
 
 

@@ -7,9 +7,10 @@ from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from google.protobuf.message import DecodeError
 
 from service import codec
+from service.config import Server
 from service.errors import GatewayError
 from service.faces.exchange import Exchange
-from service.faces.interceptor import CALL, answer_headers
+from service.faces.interceptor import CALL, answer_headers, check_size
 from service.runtime import Runtime
 
 
@@ -24,7 +25,8 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
     ) -> None:
         """Answer one chat completion, whole."""
         call = CALL.get()
-        completion = await self._runtime.snapshot.chat.complete(_request(exchange), call)
+        snapshot = self._runtime.snapshot
+        completion = await snapshot.chat.complete(_request(exchange, snapshot.config.server), call)
         exchange.begin(answer_headers(call))
         await exchange.finish(completion.SerializeToString())
 
@@ -32,9 +34,10 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         self, exchange: Exchange
     ) -> None:
         """Answer one chat completion, streamed; the last chunk always carries usage."""
-        call, request = CALL.get(), _request(exchange)
+        call, snapshot = CALL.get(), self._runtime.snapshot
+        request = _request(exchange, snapshot.config.server)
         request.stream_options.include_usage = True
-        async with await self._runtime.snapshot.chat.open(request, call) as stream:
+        async with await snapshot.chat.open(request, call) as stream:
             exchange.begin(answer_headers(call))
             async for runs in stream:
                 for run in runs:
@@ -43,14 +46,16 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         await exchange.end()
 
 
-def _request(exchange: Exchange) -> CreateChatCompletionRequest:
+def _request(exchange: Exchange, server: Server) -> CreateChatCompletionRequest:
     """Return the request, if it breaks no rule.
 
     Raises:
         GatewayError: it does.
     """
+    body = exchange.read()
+    check_size(body, server)
     try:
-        request = CreateChatCompletionRequest.FromString(exchange.read())
+        request = CreateChatCompletionRequest.FromString(body)
     except DecodeError as error:
         message = "The request is no gateway.v1.CreateChatCompletionRequest."
         raise GatewayError("invalid_value", message) from error

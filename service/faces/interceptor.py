@@ -14,10 +14,11 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from ulid_transform import ulid_now
 
 from service.chat import Call
-from service.config import Key
+from service.config import Key, Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.exchange import Answer, Exchange, Metadata
 from service.faces.http_body import packed
@@ -97,8 +98,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         inner = cast(Behaviour, handler.unary_unary)  # what streams is chat, and that is answered directly
-        behaviour = self._serve(method, inner, _abort, lambda _: _METADATA.get(), asks=False)
-        return grpc.unary_unary_rpc_method_handler(behaviour, handler.request_deserializer, handler.response_serializer)
+        read = cast("Callable[[bytes], Any]", handler.request_deserializer)
+
+        async def answer(body: bytes, context: Any) -> Any:
+            try:
+                request = read(body)
+            except DecodeError as error:
+                raise GatewayError("invalid_value", "The request is no valid message.") from error
+            return await inner(request, context)
+
+        behaviour = self._serve(method, answer, _abort, lambda _: _METADATA.get(), asks=False)
+        return grpc.unary_unary_rpc_method_handler(behaviour, None, handler.response_serializer)
 
     def _serve(
         self,
@@ -172,9 +182,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise _refused("This worker is shutting down; send the request again.", _NO_MORE)
         if runtime.active > server.max_concurrency:
             raise _refused("The gateway has too many requests in flight.", {})
+        if metadata.get("content-encoding", "identity") != "identity":
+            message = "Compressed requests are not taken: send the body without a content-encoding."
+            raise GatewayError("unsupported_content_encoding", message)
         authorization = metadata.get("authorization")
         call.key = runtime.snapshot.keyring.authenticate(cast("str | None", authorization), datetime.now(UTC))
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
+
+
+def check_size(body: bytes, server: Server) -> None:
+    """Refuse a request that is too large.
+
+    Raises:
+        GatewayError: request_too_large.
+    """
+    if len(body) > server.max_body_bytes:
+        raise GatewayError("request_too_large", f"The body is over the limit of {server.max_body_bytes} bytes.")
 
 
 def _refused(message: str, headers: Mapping[str, str]) -> GatewayError:
@@ -203,7 +226,9 @@ def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now:
         seconds = float(text) if isinstance(text, str) and _SECONDS.fullmatch(text) else 0.0
         if not 0 < seconds < math.inf:
             raise GatewayError(
-                "invalid_value", "x-request-timeout is to be a positive number of seconds", param="x-request-timeout"
+                "invalid_value",
+                "x-request-timeout is to be a positive number of seconds, such as 30 or 0.5",
+                param="x-request-timeout",
             )
         waits.append(seconds)
     if not waits:

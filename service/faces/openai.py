@@ -18,7 +18,7 @@ from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.events import EventEncoder
 from service.faces.exchange import Exchange
 from service.faces.http_body import EVENTS, JSON, packed, unpacked
-from service.faces.interceptor import CALL, Context, answer_headers, cut_short, log, running_task
+from service.faces.interceptor import CALL, Context, answer_headers, check_size, cut_short, log, running_task
 from service.faces.status import error_event
 from service.runtime import Runtime
 
@@ -72,8 +72,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
 
 
 def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
-    if len(body) > server.max_body_bytes:
-        raise GatewayError("request_too_large", f"The body is over the limit of {server.max_body_bytes} bytes.")
+    check_size(body, server)
     return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 
 

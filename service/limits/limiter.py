@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -64,7 +65,7 @@ class Limiter:
         self._machine = MachineStore(path, index)
         self._url = _redis_url(config)
         self._shared = None if self._url is None else _shared_store(self._url)
-        self._replaced: list[SharedStore] = []
+        self._replaced: dict[SharedStore, asyncio.Task[None]] = {}
 
     async def acquire(self, key: Key, request: CreateChatCompletionRequest) -> Grant:
         """Let a request of a key begin.
@@ -94,18 +95,26 @@ class Limiter:
         return ("redis: limits are local",) if self._shared is not None and self._shared.lost else ()
 
     def reload(self, config: Config) -> None:
-        """Take another configuration's Redis. Requests that run settle where they began."""
+        """Take another configuration's Redis. Requests that run settle where they began.
+
+        Raises:
+            ValueError: the Redis URL is none; nothing has changed then.
+        """
         url = _redis_url(config)
         if url == self._url:
             return
-        if self._shared is not None:
-            self._replaced.append(self._shared)
+        old, self._shared = self._shared, None if url is None else _shared_store(url)
         self._url = url
-        self._shared = None if url is None else _shared_store(url)
+        if old is not None:
+            closing = self._replaced[old] = asyncio.create_task(old.close_when_settled())
+            closing.add_done_callback(lambda _: self._replaced.pop(old))
 
     async def close(self) -> None:
         """Let go of the stores."""
-        for shared in (*self._replaced, *([self._shared] if self._shared is not None else [])):
+        replaced = dict(self._replaced)
+        for closing in replaced.values():
+            closing.cancel()
+        for shared in (*replaced, *([self._shared] if self._shared is not None else [])):
             await shared.close()
         self._machine.close()
 

@@ -16,10 +16,8 @@ import struct
 import tempfile
 from pathlib import Path
 
+from service.config import MOST_WORKERS
 from service.limits.buckets import Levels, Limits, filled, refusal
-
-WORKERS = 64
-"""Worker processes, at most."""
 
 _MAGIC = b"limits-1"
 _SLOTS = 8192
@@ -31,13 +29,13 @@ _EMPTY = bytes(16)
 # instant), and a count for each worker.
 _OWNER = struct.Struct("<2q")
 _BUCKET = struct.Struct("<2d")
-_RUNNING = struct.Struct(f"<{WORKERS}i")
+_RUNNING = struct.Struct(f"<{MOST_WORKERS}i")
 _COUNT = struct.Struct("<i")
 _REQUESTS_AT = len(_EMPTY)
 _TOKENS_AT = _REQUESTS_AT + _BUCKET.size
 _RUNNING_AT = _TOKENS_AT + _BUCKET.size
 _SLOT_BYTES = _RUNNING_AT + _RUNNING.size
-_SLOTS_AT = len(_MAGIC) + WORKERS * _OWNER.size
+_SLOTS_AT = len(_MAGIC) + MOST_WORKERS * _OWNER.size
 _FILE_BYTES = _SLOTS_AT + _SLOTS * _SLOT_BYTES
 
 
@@ -53,8 +51,8 @@ class MachineStore:
             OSError: the file cannot be made.
             ValueError: the index is out of range.
         """
-        if not 0 <= index < WORKERS:
-            raise ValueError(f"a worker's index is 0 to {WORKERS - 1}, not {index}")
+        if not 0 <= index < MOST_WORKERS:
+            raise ValueError(f"a worker's index is 0 to {MOST_WORKERS - 1}, not {index}")
         self._index = index
         self._offsets: dict[str, int] = {}
         self._file = _open(path)

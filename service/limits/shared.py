@@ -112,12 +112,15 @@ class SharedStore:
             socket_connect_timeout=_TIMEOUT,
             retry=Retry(NoBackoff(), 0),
         )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = Redis.from_pool(pool)
         self._take = self._redis.register_script(_TAKE)
         self._settle = self._redis.register_script(_SETTLE)
         self._worker = secrets.token_hex(8)
         self._beating: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.lost = False
 
     async def take(self, name: str, limits: Limits, tokens: int) -> tuple[bool, Levels, str]:
@@ -139,7 +142,13 @@ class SharedStore:
 
     def settle(self, name: str, limits: Limits, tokens: int, receipt: str) -> None:
         """End a request in the background, giving so many tokens back; a negative number charges more."""
+        self._running -= 1
         self._keep(self._ask_to_settle(name, limits, tokens, receipt))
+
+    async def close_when_settled(self) -> None:
+        """Close as soon as all requests that began here have ended."""
+        await self._idle.wait()
+        await self.close()
 
     async def close(self) -> None:
         """Finish what runs in the background, forget this worker's running requests, and let go of the server."""
@@ -155,8 +164,14 @@ class SharedStore:
     def _keep(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._idle.clear()
+        task.add_done_callback(self._drop)
         return task
+
+    def _drop(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not self._tasks and not self._running:
+            self._idle.set()
 
     async def _ask_to_take(self, name: str, limits: Limits, tokens: int, worker: str) -> tuple[bool, Levels, str]:
         arguments: list[str | int] = [
@@ -173,6 +188,7 @@ class SharedStore:
         except (RedisError, OSError) as error:
             self._lose(error)
             raise StoreLost from error
+        self._running += bool(allowed)
         return bool(allowed), Levels(float(requests), float(left), running), worker
 
     async def _ask_to_settle(self, name: str, limits: Limits, tokens: int, worker: str) -> None:

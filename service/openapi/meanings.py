@@ -43,8 +43,10 @@ ERROR_MEANINGS: Mapping[str, str] = MappingProxyType(
         "model_not_found": "There is no such model. The message has the nearest names.",
         "not_found": "There is nothing at this path.",
         "no_allowed_provider": "The filters in `provider` leave no endpoint. The message has the model's providers.",
-        "unsupported_by_model": "No endpoint of the model supports what was asked: a modality, tools, so many tokens.",
+        "unsupported_by_model": "No endpoint of the model supports what was asked: a modality, tools, so many tokens "
+        "(`context_length_exceeded` where that is all).",
         "request_too_large": "The body is over the limit (32 MiB unless configured).",
+        "unsupported_content_encoding": "The body is compressed.",
         "rate_limit_exceeded": "The key's own limit. `retry-after` says when to come back.",
         "upstream_rejected": "The provider says that the request is wrong. Its own `code`, status (400, 413, 422) and "
         "message are handed on where it gives them, e.g. `context_length_exceeded`.",
@@ -64,6 +66,7 @@ OPEN_STATUSES: Mapping[str, tuple[str, ...]] = MappingProxyType({"upstream_rejec
 _KNOWN = "Every provider has it."
 _DROPPED = "Dropped; named in `meta.dropped_parameters`."
 _LEFT = "Endpoints without it are not used."
+_LEFT_OR_DROPPED = "Endpoints whose entry lacks it are not used; dialects that have no form for it drop it."
 _OWN = "The gateway's own; never sent."
 _OPENAI = "Dropped and reported by other dialects than OpenAI's."
 
@@ -87,7 +90,7 @@ LACKING: Mapping[str, str] = MappingProxyType(
         "logit_bias": _DROPPED,
         "seed": _DROPPED,
         "stop": f"{_DROPPED} Surplus sequences are cut (`meta.adjusted_parameters`).",
-        "logprobs": _LEFT,
+        "logprobs": _LEFT_OR_DROPPED,
         "top_logprobs": _DROPPED,
         "n": "Endpoints without it are not used when it is more than 1.",
         "response_format": "Endpoints without it are not used for JSON formats.",
@@ -100,7 +103,7 @@ LACKING: Mapping[str, str] = MappingProxyType(
         "max_tool_calls": _OWN,
         "functions": _LEFT,
         "function_call": _DROPPED,
-        "web_search_options": _LEFT,
+        "web_search_options": _LEFT_OR_DROPPED,
         "reasoning": "Brought into the provider's form (effort, budget, level); what has none is dropped and reported.",
         "thinking": "As `reasoning`.",
         "reasoning_effort": "As `reasoning`.",

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, ProviderRouting
 from gateway.v1.chat_response_pb2 import Candidate
 
-from service.config import Config, Endpoint, Key
+from service.config import Config, Endpoint, Key, Provider
 from service.errors import GatewayError
 from service.keys import allows
 from service.providers.dialect import Dialect
@@ -94,7 +94,7 @@ def plan(request: CreateChatCompletionRequest, model_id: str, surroundings: Surr
         verdict = (
             _unavailable(endpoint, surroundings.key)
             or preferences.verdict(endpoint)
-            or _unable(request, needs, endpoint, dialect)
+            or _unable(request, needs, endpoint, provider, dialect)
         )
         if verdict is not None:
             refused.append((endpoint, verdict))
@@ -176,7 +176,7 @@ _NO_PREFERENCES = _Preferences(ProviderRouting())
 
 
 def _unable(
-    request: CreateChatCompletionRequest, needs: Needs, endpoint: Endpoint, dialect: Dialect
+    request: CreateChatCompletionRequest, needs: Needs, endpoint: Endpoint, provider: Provider, dialect: Dialect
 ) -> _Verdict | None:
     name = dialect.unsupported(request, endpoint)
     if name is not None:
@@ -186,7 +186,9 @@ def _unable(
     if lack is not None:
         return _Verdict(_Stage.ABILITY, f"{lack.what} is not supported", lack.param, lack.code)
     if request.provider.require_parameters:
-        missing = missing_parameters(needs, endpoint)
+        # Only the dialect knows all that it drops. Names with a dot are parts of a parameter; `provider` is ours.
+        dropped = dialect.encode(request, provider, endpoint, frozenset()).dropped
+        missing = sorted(name for name in dropped if name.isidentifier() and name != "provider")
         if missing:
             return _Verdict(_Stage.ABILITY, f"{', '.join(missing)} is not supported", missing[0])
     return None

@@ -35,13 +35,21 @@ def connection_failure(provider: str, error: Exception) -> ProviderFailure:
         case Lost(error=Exception() as cause):
             return connection_failure(provider, cause)
         case ssl.SSLError():
-            return ProviderFailure(FailureKind.CONNECTION, f"the TLS handshake with {provider} failed")
+            text = f"the TLS handshake with {provider} failed: {_reason(error)}"
+            return ProviderFailure(FailureKind.CONNECTION, text)
         case socket.gaierror():
             return ProviderFailure(FailureKind.CONNECTION, f"the host name of {provider} was not found")
         case OSError(errno=int(number)) if number in errno.errorcode:
             text = os.strerror(number)
             return ProviderFailure(FailureKind.CONNECTION, f"the connection to {provider} failed: {text}")
     return ProviderFailure(FailureKind.CONNECTION, f"the connection to {provider} failed")
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Return why TLS failed. What OpenSSL says after a comma may be a host's name."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message.partition(",")[0]
+    return (error.reason or "no reason given").replace("_", " ").lower()
 
 
 class Watch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -297,6 +298,31 @@ def test_a_body_over_the_limit(client: Client) -> None:
     row = Row({}, (), 413, "invalid_request_error", "request_too_large", "RESOURCE_EXHAUSTED")
     check_http(client.post(request(messages=[{"role": "user", "content": "a" * 1_000_000}])), row)
     assert client.post(request(messages=[{"role": "user", "content": "a" * 990_000}])).status_code == 200
+    for size in (5_000_000, 30_000_000):
+        check_http(client.post(request(messages=[{"role": "user", "content": "a" * size}])), row)
+    for size in (1_000_000, 5_000_000):
+        message = typed(request(messages=[{"role": "user", "content": "a" * size}]))
+        assert message is not None
+        check_grpc(client.refusal(message), row)
+
+
+def test_a_compressed_body(client: Client) -> None:
+    row = Row({}, (), 415, "invalid_request_error", "unsupported_content_encoding", "INVALID_ARGUMENT")
+    body = json.dumps(request()).encode()
+    check_http(client.post(gzip.compress(body), content_encoding="gzip"), row)
+    check_http(client.post(body, content_encoding="br"), row)
+    assert client.post(body, content_encoding="identity").status_code == 200
+
+
+def test_a_request_that_is_no_message(client: Client) -> None:
+    response = client.http.get("/v1/models/%ff")
+    check_http(response, Row({}, (), 400, "invalid_request_error", "invalid_value", "INVALID_ARGUMENT"))
+    for method in ("ModelService/ListModels", "ModelService/GetModel", "ProviderService/ListProviders"):
+        call: Callable[..., object] = client.channel.unary_unary(f"/gateway.v1.{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"\xff", metadata=client.metadata, timeout=20)
+        refusal = read_refusal(caught.value)
+        assert (refusal.code, refusal.info.reason) == ("INVALID_ARGUMENT", "INVALID_VALUE")
 
 
 def test_too_many_requests_at_once(client: Client, provider: Provider) -> None:

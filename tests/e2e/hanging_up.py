@@ -88,7 +88,12 @@ async def http_1(gateway: Gateway, body: Mapping[str, Any], key: str = KEY) -> A
 def http_1_request(body: Mapping[str, Any], key: str) -> bytes:
     """Return the bytes of a request."""
     data = json.dumps(body).encode()
-    lines = (f"POST {CHAT} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {key}", "Content-Type: application/json")
+    lines = (
+        f"POST {CHAT} HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {key}",
+        "Content-Type: application/json",
+    )
     return "\r\n".join((*lines, f"Content-Length: {len(data)}", "", "")).encode() + data
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,16 +22,19 @@ from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletion
 
 from tests.e2e.running import Envoy, start_envoy, wait_until
+from tests.e2e.seen import look
 from tests.e2e.stub_worker import MODEL_ERROR, StubWorker
 
 CHAT = "/v1/chat/completions"
+KEY = {"authorization": "Bearer k"}
+KEY_LINE = b"authorization: Bearer k"
 MEBIBYTE = 1024 * 1024
 Workers = tuple[StubWorker, StubWorker]
 
 
 @pytest.fixture
 def client(envoy: Envoy) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=envoy.url, timeout=30) as client:
+    with httpx.Client(base_url=envoy.url, headers=KEY, timeout=30) as client:
         yield client
 
 
@@ -146,6 +152,89 @@ def test_bodies_up_to_32_mebibytes_pass_and_larger_ones_get_413(client: httpx.Cl
     assert error(response)["code"] == "request_too_large"
 
 
+def head(length: int, *lines: bytes) -> bytes:
+    """Return the head of a chat request over HTTP/1.1."""
+    return b"\r\n".join(
+        (b"POST /v1/chat/completions HTTP/1.1", b"host: localhost", *lines, b"content-length: %d\r\n\r\n" % length)
+    )
+
+
+@pytest.mark.parametrize("http2", [False, True])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_of_a_large_body_without_a_key_the_worker_gets_nothing(envoy: Envoy, http2: bool, chunked: bool) -> None:
+    with httpx.Client(base_url=envoy.url, http1=not http2, http2=http2, timeout=30) as client:
+        small = client.post(CHAT, content=b"a" * 99_999)
+        for path in (CHAT, f"{CHAT}//", f"{CHAT}?model=m"):
+            large = client.post(path, content=pieces(MEBIBYTE) if chunked else b"a" * MEBIBYTE)
+            assert large.json()["length"] == 0
+    assert small.json()["length"] == 99_999
+
+
+def test_unfinished_bodies_without_a_key_take_no_memory(envoy: Envoy) -> None:
+    before = look(envoy.process.pid).rss
+    with ExitStack() as stack:
+        for _ in range(8):
+            sender = stack.enter_context(socket.create_connection(("127.0.0.1", envoy.port)))
+            sender.sendall(head(32 * MEBIBYTE) + b"a" * 31 * MEBIBYTE)
+        assert look(envoy.process.pid).rss - before < 40 * MEBIBYTE
+
+
+@pytest.fixture
+def small_envoy(short_dir: Callable[[], Path], workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Envoy]:
+    """Run an Envoy that may hold 64 MiB."""
+    monkeypatch.setenv("ENVOY_MAX_HEAP_BYTES", str(64 * MEBIBYTE))
+    running = start_envoy(short_dir(), [workers[0].port])
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def is_served(envoy: Envoy) -> bool:
+    return httpx.post(envoy.url + CHAT, content=b"x").is_success
+
+
+def test_when_memory_ends_nothing_more_is_taken_and_unfinished_bodies_are_refused(small_envoy: Envoy) -> None:
+    with ExitStack() as stack:
+        senders: list[socket.socket] = []
+        while is_served(small_envoy):
+            assert len(senders) < 10
+            senders.append(stack.enter_context(socket.create_connection(("127.0.0.1", small_envoy.port), 10)))
+            senders[-1].sendall(head(32 * MEBIBYTE, KEY_LINE) + b"a" * 10 * MEBIBYTE)
+            time.sleep(0.3)  # Envoy looks at its memory four times a second
+        for http2 in (False, True):
+            with httpx.Client(base_url=small_envoy.url, http1=not http2, http2=http2) as client:
+                response = client.post(CHAT, content=b"x")
+            assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+            assert (error(response)["type"], error(response)["code"]) == ("server_error", "overloaded")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(20):
+                senders[0].sendall(b"a" * MEBIBYTE)
+                time.sleep(0.05)
+        answer = senders[0].recv(4096)
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "overloaded"
+    wait_until(lambda: is_served(small_envoy), 10)
+
+
+async def test_when_memory_ends_the_largest_http2_streams_are_ended(small_envoy: Envoy) -> None:
+    async def unfinished() -> AsyncIterator[bytes]:
+        for piece in pieces(31 * MEBIBYTE):
+            yield piece
+        await asyncio.Event().wait()
+
+    async def send() -> None:
+        async with httpx.AsyncClient(http1=False, http2=True, timeout=60) as client:
+            await client.post(small_envoy.url + CHAT, content=unfinished(), headers=KEY)
+
+    sending = [asyncio.ensure_future(send()) for _ in range(8)]
+    log = small_envoy.run_dir / "access.log"
+    await asyncio.to_thread(wait_until, lambda: '"OM"' in log.read_text(), 30)
+    await asyncio.to_thread(wait_until, lambda: is_served(small_envoy), 10)
+    for task in sending:
+        task.cancel()
+    await asyncio.gather(*sending, return_exceptions=True)
+
+
 @pytest.mark.parametrize("http2", [False, True])
 def test_a_typed_calls_error_is_the_envelope_that_the_worker_sent(envoy: Envoy, http2: bool) -> None:
     with httpx.Client(base_url=envoy.url, http1=not http2, http2=http2) as client:
@@ -259,7 +348,7 @@ def test_a_client_that_does_not_read_holds_the_worker_back(envoy: Envoy, workers
     before, now, last = sent(), -1, -2
     body = json.dumps({"events": 2000, "event_bytes": 100_000}).encode()
     with socket.create_connection(("127.0.0.1", envoy.port)) as idle:
-        idle.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+        idle.sendall(head(len(body), KEY_LINE) + body)
         while now != last:
             time.sleep(0.4)
             last, now = now, sent()
@@ -317,3 +406,14 @@ def test_the_access_log_is_json_without_keys_queries_and_bodies(client: httpx.Cl
     entry = next(json.loads(line) for line in log.read_text().splitlines() if "find-me" in line)
     assert (entry["method"], entry["path"], entry["status"]) == ("POST", CHAT, 200)
     assert not any(secret in log.read_text() for secret in secrets)
+
+
+def test_http_1_0_is_told_what_is_needed(client: httpx.Client) -> None:
+    port = client.base_url.port
+    assert port is not None
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.0\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 426 ")
+    assert json.loads(body)["error"]["code"] == "http_version"

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -279,6 +280,32 @@ def test_a_run_directory_may_have_any_name(gateway_of: StartGateway, short_dir: 
     assert httpx.get(f"{gateway.url}/readyz").status_code == 200
 
 
+def test_what_a_run_directory_holds_is_its_owners_alone(
+    gateway_of: StartGateway, short_dir: Callable[[], Path]
+) -> None:
+    run_dir = short_dir() / "made"
+    gateway = gateway_of(config("http://127.0.0.1:1", "m"), {"GATEWAY_RUN_DIR": str(run_dir)})
+
+    def modes() -> list[int]:
+        return [stat.S_IMODE(path.stat().st_mode) for path in (run_dir, run_dir / "config.yaml")]
+
+    assert modes() == [0o700, 0o600]
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: gateway.log.count('"reloaded"') == 2, 5)
+    assert modes() == [0o700, 0o600]
+    assert httpx.get(f"{gateway.url}/v1/models", headers=HEADERS).status_code == 200
+
+
+def test_certificates_that_cannot_be_loaded_are_said_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    provider = {"dialect": "openai", "base_url": "https://p.example", "ca_file": str(tmp_path / "ca.pem")}
+    (tmp_path / "gateway.yaml").write_text(json.dumps({"providers": {"p": provider}, "models": {}}))
+    for arguments in (("check",), ("--edge",), ()):
+        ended = run({"GATEWAY_CONFIG": str(tmp_path / "gateway.yaml")}, *arguments)
+        assert ended.returncode == 1
+        assert ended.stderr == f"providers.p.ca_file: {tmp_path}/ca.pem: not a PEM file of certificates\n"
+
+
 def test_every_mistake_of_a_configuration_is_listed(tmp_path: Path) -> None:
     file = tmp_path / "gateway.yaml"
     file.write_text(THREE_MISTAKES)
@@ -315,3 +342,23 @@ def test_only_grpcs_threads_wake_up_politely(gateway: Gateway) -> None:
         assert grpcs
         assert {policies[number] for number in grpcs} == {os.SCHED_BATCH}
         assert policies[pid] == os.SCHED_OTHER
+
+
+def test_two_gateways_do_not_share_a_folder(gateway_of: StartGateway, short_dir: Callable[[], Path]) -> None:
+    """Workers that are started again would read the other's configuration, keys and all."""
+    run_dir = short_dir()
+    environ = {"GATEWAY_RUN_DIR": str(run_dir)}
+    first = gateway_of(config("http://127.0.0.1:1", "m"), environ)
+    ended = run({"HTTP_PORT": "0", "GRPC_PORT": "0", **environ}, "--edge")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "another gateway runs in" in ended.stderr
+    assert first.stop() == 0
+    assert not (run_dir / "config.yaml").exists()
+    gateway_of(None, environ)
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/etc/hostname"])
+def test_a_run_directory_that_cannot_be_used_is_said_in_one_sentence(place: str) -> None:
+    ended = run({"HTTP_PORT": "0", "GRPC_PORT": "0", "GATEWAY_RUN_DIR": place}, "--edge")
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert f"GATEWAY_RUN_DIR: ../../{place[1:]} cannot be used" in ended.stderr

@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
 import pytest
 import pytest_asyncio
 import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.calling import CHAT, KEY, Answer, ask, client_of, configuration, question
 from tests.e2e.conftest import StartGateway
@@ -188,6 +190,61 @@ async def test_odd_headers_are_answered_like_any_request(scene: Scene, headers: 
         if response.status_code != 200:
             assert response.json()["error"]["type"] in ("invalid_request_error", "authentication_error")
         assert (await ask(client, question("m"))).status == 200
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_without_a_key_a_large_body_is_refused_like_a_small_one(scene: Scene, http2: bool) -> None:
+    async with httpx.AsyncClient(base_url=scene.gateway.url, http1=not http2, http2=http2, timeout=30) as client:
+        answers = [await client.post(CHAT, content=b"a" * size) for size in (10, 31 * 1024 * 1024)]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert answers[0].headers.keys() == answers[1].headers.keys()
+    assert answers[1].headers["www-authenticate"] == "Bearer"
+    assert answers[1].headers["x-generation-id"] == answers[1].json()["error"]["generation_id"]
+    errors = [{**answer.json()["error"], "generation_id": ""} for answer in answers]
+    assert errors[0] == errors[1]
+    assert errors[1]["code"] == "invalid_api_key"
+
+
+@pytest_asyncio.fixture
+async def local(gateway_of: StartGateway) -> Gateway:
+    """A gateway as it is without a configuration, with the key that everybody knows."""
+    return await asyncio.to_thread(gateway_of, None)
+
+
+@pytest.mark.parametrize("http2", [False, True])
+async def test_with_a_known_key_only_names_of_loopback_are_served(local: Gateway, http2: bool) -> None:
+    async with client_of(local, "sk-local", http2=http2) as client:
+        for host in ("localhost", "LOCALHOST:80", "127.0.0.1", "127.0.0.1:9", "[::1]", "[::1]:8080"):
+            assert (await client.get("/v1/models", headers={"host": host})).status_code == 200, host
+        for host in ("evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "[::2]"):
+            for path in ("/v1/models", "/healthz", "/nowhere"):
+                response = await client.get(path, headers={"host": host})
+                error = response.json()["error"]
+                assert (response.status_code, error["type"]) == (421, "invalid_request_error"), host
+                assert (error["code"], error["request_id"]) == ("wrong_host", response.headers["x-request-id"])
+
+
+async def test_over_grpc_likewise(local: Gateway) -> None:
+    async def is_serving(name: str) -> bool:
+        options = (("grpc.default_authority", name),)
+        async with grpc.aio.insecure_channel(local.url.removeprefix("http://"), options) as channel:
+            checks: Any = health_pb2_grpc.HealthStub(channel)  # the stubs' methods are made at run time
+            answer = await checks.Check(health_pb2.HealthCheckRequest())
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    assert await is_serving("localhost:8080")
+    with pytest.raises(grpc.aio.AioRpcError, match="Host"):
+        await is_serving("evil.example")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+async def test_with_keys_of_its_own_a_gateway_serves_all_names(gateway_of: StartGateway, host: str) -> None:
+    """A proxy on the same machine may pass on the name that its clients know."""
+    async with serve(chat.answer) as provider:
+        config = configuration({"p": {"base_url": provider.url}}, {"m": ["p"]})
+        gateway = await asyncio.to_thread(gateway_of, config, {"HTTP_HOST": host})
+        async with client_of(gateway) as client:
+            assert (await ask(client, question("m"), host="gateway.example")).status == 200
 
 
 async def test_urls_in_messages_are_passed_on_and_never_fetched(scene: Scene) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 from pydantic import BaseModel, ValidationError
 
 from service.catalogue import ConfigError, load
@@ -32,6 +33,9 @@ models:
 keys:
   - { name: dev, sha256: "%s", expires_at: 2027-01-31T00:00:00Z }
 """ % ("a" * 64)
+
+
+IN_A_HEADER = "it goes out in a header, so it is to have no line breaks nor other control characters"
 
 
 def load_text(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> Config:
@@ -152,6 +156,112 @@ extra: 1
 def test_single_mistakes(tmp_path: Path, before: str, after: str, expected: list[str]) -> None:
     assert before in GOOD
     assert sorted(mistakes(tmp_path, GOOD.replace(before, after))) == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "place", "text"),
+    [
+        (r'api_key: "PLANTED\nsecret"', "api_key", IN_A_HEADER),
+        (r'api_key: "PLANTED\x07"', "api_key", IN_A_HEADER),
+        (r'headers: { x-a: "PLANTED\r\nx-b: c" }', "headers.x-a", IN_A_HEADER),
+        (r'headers: { x-a: "PLANTED\0" }', "headers.x-a", IN_A_HEADER),
+        (r'anthropic_version: "PLANTED\n1"', "anthropic_version", IN_A_HEADER),
+        (r'anthropic_beta: [good, "PLANTED\n1"]', "anthropic_beta[1]", IN_A_HEADER),
+        ("headers: { x a: b }", "headers.x a", "a header's name has letters, digits and !#$%&'*+-.^_`|~ alone"),
+        ("headers: { '': b }", "headers.", "a header's name has letters, digits and !#$%&'*+-.^_`|~ alone"),
+        (
+            'api_key_header: "x-key:"',
+            "api_key_header",
+            "a header's name has letters, digits and !#$%&'*+-.^_`|~ alone",
+        ),
+        ("base_url: https://x.example:abc/v1", "base_url", "the port is to be a number from 1 to 65535"),
+        ("base_url: https://x.example:99999/v1", "base_url", "the port is to be a number from 1 to 65535"),
+        ("base_url: http://x.example:0", "base_url", "the port is to be a number from 1 to 65535"),
+        ("timeouts: { idle: .inf }", "timeouts.idle", "Input should be a finite number"),
+        ("timeouts: { idle: .nan }", "timeouts.idle", "Input should be a finite number"),
+        (f"timeouts: {{ idle: {'9' * 400}s }}", "timeouts.idle", "Input should be a finite number"),
+    ],
+)
+def test_settings_of_a_provider_that_no_call_could_be_made_with(
+    tmp_path: Path, setting: str, place: str, text: str
+) -> None:
+    base_url = "" if setting.startswith("base_url") else "    base_url: https://x.example\n"
+    file = f"providers:\n  p:\n    dialect: openai\n{base_url}    {setting}\nmodels: {{}}\n"
+    assert mistakes(tmp_path, file) == [f"providers.p.{place}: {text}"]
+
+
+@pytest.mark.parametrize("weight", [".inf", "-.inf", ".nan"])
+def test_weights_are_finite(tmp_path: Path, weight: str) -> None:
+    expected = ["models.openai/gpt-5.1.endpoints[1].weight: Input should be a finite number"]
+    assert mistakes(tmp_path, GOOD.replace("weight: 0.5", f"weight: {weight}")) == expected
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_there_is_a_worker(tmp_path: Path, workers: int) -> None:
+    expected = ["server.workers: Input should be greater than or equal to 1, or: Input should be 'auto'"]
+    assert mistakes(tmp_path, GOOD.replace("workers: auto", f"workers: {workers}")) == expected
+
+
+def test_there_are_no_more_workers_than_have_a_place(tmp_path: Path) -> None:
+    assert load_text(tmp_path, GOOD.replace("workers: auto", "workers: 64")).server.workers == 64
+    expected = ["server.workers: Input should be less than or equal to 64, or: Input should be 'auto'"]
+    assert mistakes(tmp_path, GOOD.replace("workers: auto", "workers: 65")) == expected
+
+
+def test_line_breaks_at_the_end_of_a_secret_are_no_part_of_it(tmp_path: Path) -> None:
+    text = """
+providers:
+  a: { dialect: openai, base_url: "https://a", api_key: "${KEY}", headers: { authorization: "Token ${KEY}" } }
+  b:
+    dialect: openai
+    base_url: https://b
+    api_key: |
+      sk-b
+models: {}
+"""
+    providers = load_text(tmp_path, text, {"KEY": "sk-a\r\n\n"}).providers
+    keys = [provider.api_key.get_secret_value() for provider in providers.values() if provider.api_key]
+    assert keys == ["sk-a", "sk-b"]
+    assert providers["a"].headers == {"authorization": "Token sk-a"}
+
+
+def test_a_variable_that_holds_a_line_break_alone_is_empty(tmp_path: Path) -> None:
+    assert list(load(None, {"OPENAI_API_KEY": "\n"}).providers) == ["local"]
+    text = 'providers: { a: { dialect: openai, base_url: "https://a", api_key: "${KEY}" } }\nmodels: {}'
+    assert mistakes(tmp_path, text, {"KEY": "\n"}) == ["providers.a.api_key: the environment variable KEY is not set"]
+
+
+def with_certificates(file: Path) -> str:
+    """Return a configuration with a `ca_file`, and a mistake elsewhere."""
+    return GOOD.replace("dialect: simulator", f'dialect: simulator, ca_file: "{file}", drian: 1')
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("missing.pem", None, "No such file or directory"),
+        ("", None, "Is a directory"),
+        ("empty.pem", "", "not a PEM file of certificates"),
+        ("cut.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n", "not a PEM file of certificates"),
+    ],
+)
+def test_certificates_that_cannot_be_loaded_are_a_mistake(
+    tmp_path: Path, name: str, content: str | None, text: str
+) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_text(content)
+    assert mistakes(tmp_path, with_certificates(file)) == [
+        f"providers.local.ca_file: {file}: {text}",
+        "providers.local.drian: there is no such setting",
+    ]
+
+
+def test_certificates_that_can_be_loaded_are_none(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    assert mistakes(tmp_path, with_certificates(tmp_path / "ca.pem")) == [
+        "providers.local.drian: there is no such setting"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,10 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
+from subprocess import PIPE
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -161,3 +164,54 @@ def test_lines_go_to_stderr_from_the_chosen_level_and_a_bad_one_harms_nobody(lev
     assert done.stdout == ""
     lines = [json.loads(text) for text in done.stderr.splitlines() if text.startswith("{")]
     assert [found["message"] for found in lines] == messages
+
+
+CALLS = 20_000
+TALK = f"""
+import asyncio, logging
+from service.telemetry import AccessLog, configure
+configure({{}})
+
+async def serve():
+    calls = AccessLog()
+    for number in range({CALLS}):
+        calls.add({{"number": number}})
+    calls.flush()
+    logging.getLogger("gateway").warning("busy")
+
+asyncio.run(serve())
+print("served", flush=True)
+input()
+logging.getLogger("gateway").warning("ending")
+"""
+
+
+@pytest.fixture
+def talking() -> Iterator[subprocess.Popen[str]]:
+    """Run a process that logs far more than a pipe takes, says when it is done with it, and ends at the next line."""
+    command = [sys.executable, "-c", TALK]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_lines_that_nobody_reads_hold_nobody_up_and_dropped_ones_are_counted(talking: subprocess.Popen[str]) -> None:
+    assert talking.stdout is not None
+    assert talking.stderr is not None
+    assert talking.stdout.readline() == "served\n"
+    lines: list[dict[str, Any]] = []
+    told = 0
+    while told < CALLS + 1:
+        lines.append(json.loads(talking.stderr.readline()))
+        told += lines[-1].get("dropped", 1)
+    numbers = [line["number"] for line in lines if line["message"] == "call"]
+    assert len(numbers) < CALLS
+    assert numbers == sorted(numbers)
+    assert json.loads(talking.communicate("\n")[1])["message"] == "ending"
+
+
+def test_a_process_ends_though_nobody_reads_its_lines(talking: subprocess.Popen[str]) -> None:
+    assert talking.stdin is not None
+    talking.stdin.write("\n")
+    talking.stdin.flush()
+    assert talking.wait() == 0

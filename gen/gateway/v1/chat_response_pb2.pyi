@@ -1429,9 +1429,9 @@ class Debug(message.Message):
     UPSTREAM_RESPONSE_FIELD_NUMBER: builtins.int
     TRACE_FIELD_NUMBER: builtins.int
     upstream_request: builtins.str
-    """The last upstream request's body, verbatim."""
+    """The last upstream request's body, as it was sent but for secrets."""
     upstream_response: builtins.str
-    """The last upstream response's body, verbatim; of a stream, a list of its events."""
+    """The last upstream response's body, as it came but for secrets; of a stream, a list of its events."""
     @builtins.property
     def trace(self) -> containers.RepeatedCompositeFieldContainer[TraceStep]:
         """The steps."""

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice, product
 from types import MappingProxyType
 from typing import Any
 
+from service.providers.simulator.budget import VALUE, Budget
 from service.providers.simulator.instance import instance
 
 _MOST_CALLS = 8
+
+_SEARCHED_CHARACTERS = 4000
+"""So much of the end of a text is searched, in at most 2 ms for each kind of value."""
+_MOST_WORDS = 8
+"""Longer values of an `enum` are not found: for each word more there are as many phrases more as the text has words."""
 
 _ZONE = re.compile(r"\b[A-Z][A-Za-z]+(?:/[A-Z][A-Za-z0-9_+-]*[A-Za-z0-9])+|\b(?:UTC|GMT)\b")
 _NAME = r"[A-Z][\w'.-]*\w(?: [A-Z][\w'.-]*\w)*"
 _PLACE = re.compile(rf"\b(?:in|at|for|near|from|to|of)\s+(?P<places>{_NAME}(?:(?:, | and |, and ){_NAME})*)")
 _BETWEEN_PLACES = re.compile(r", and | and |, ")
-_QUOTED = re.compile(r"[\"“]([^\"”]+)[\"”]")
-_NUMBER = re.compile(r"(?<![\w/.:-])-?\d+(?:\.\d+)?(?![\w/:-])")
+_QUOTED = re.compile(r"[\"“]([^\"“”]+)[\"”]")
+# With more digits an integer may not fit into the 64 bits that JSON is written with.
+_NUMBER = re.compile(r"(?<![\w/.:-])-?\d{1,18}(?:\.\d+)?(?![\w/:-])")
+_WORD = re.compile(r"\w+")
 
 _BY_NAME: Mapping[str, Callable[[str], list[str]]] = MappingProxyType(
     {
         r"time_?zone|tz|zone": _ZONE.findall,
-        r"e?_?mail": re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+").findall,
+        r"e?_?mail": re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+").findall,
         r"ur[il]|link": re.compile(r"https?://[^\s\"'<>]+[\w/]").findall,
         r"date|day": re.compile(r"\b\d{4}-\d{2}-\d{2}\b").findall,
         r"city|cities|location|place|town|country|region": lambda text: _places(text),
@@ -30,38 +39,74 @@ _BY_NAME: Mapping[str, Callable[[str], list[str]]] = MappingProxyType(
 )
 """How the values of a string parameter are found in a text, by a word of its name."""
 
+_NAMED = tuple((re.compile(rf"(?:^|_)(?:{word})s?(?:_|$)"), find) for word, find in _BY_NAME.items())
 
-def fill(parameters: Any, text: str) -> list[dict[str, Any]]:
+
+class Said:
+    """What the user said, searched for values: its end only, and once for all parameters that look for the same."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._searched = text[-_SEARCHED_CHARACTERS:]
+        self._found: dict[Callable[[str], list[str]], Sequence[str]] = {}
+
+    @cached_property
+    def numbers(self) -> Sequence[str]:
+        """All numbers."""
+        return _NUMBER.findall(self._searched)
+
+    @cached_property
+    def phrases(self) -> frozenset[str]:
+        """All words and short sequences of words, in lower case."""
+        text = self._searched.lower()
+        spans = [word.span() for word in _WORD.finditer(text)]
+        return frozenset(
+            text[begin:end] for place, (begin, _) in enumerate(spans) for _, end in spans[place : place + _MOST_WORDS]
+        )
+
+    def strings(self, name: str) -> Sequence[str]:
+        """Return the values for a string parameter of that name."""
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+        find = next((find for pattern, find in _NAMED if pattern.search(words)), _quoted)
+        if find not in self._found:
+            self._found[find] = list(dict.fromkeys(find(self._searched)))
+        return self._found[find]
+
+
+def fill(parameters: Any, said: Said, budget: Budget) -> list[dict[str, Any]]:
     """Return the arguments of one call, or of several where the text names several values of one parameter.
 
-    `parameters` is the function's JSON Schema, `text` what the user said. A required parameter always gets a value.
+    `parameters` is the function's JSON Schema. A required parameter always gets a value, unless it is beyond the
+    budget, which pays for each value once.
     """
     schema: Mapping[str, Any] = parameters if isinstance(parameters, dict) else {}
     properties: Mapping[str, Any] = schema.get("properties") or {}
-    required = schema.get("required") or ()
-    numbers = iter(_NUMBER.findall(text))
-    found: dict[str, list[Any]] = {}
+    required = {name for name in schema.get("required") or () if isinstance(name, str)}
+    numbers = iter(said.numbers)
+    found: dict[str, Sequence[Any]] = {}
     for name, inner in properties.items():
+        if not budget.spend(VALUE + len(name)):
+            break
         property_schema = inner if isinstance(inner, dict) else {}
-        values = _values(name, property_schema, text, numbers)
+        values = budget.buy(_values(name, property_schema, said, numbers)[:_MOST_CALLS])
         if not values and name in required:
-            values = [_required(name, property_schema, text, schema)]
+            values = [_required(name, property_schema, said.text, schema, budget)]
         if values:
             found[name] = values
     combinations = islice(product(*found.values()), _MOST_CALLS)
     return [dict(zip(found, values, strict=True)) for values in combinations]
 
 
-def _values(name: str, schema: Mapping[str, Any], text: str, numbers: Any) -> list[Any]:
+def _values(name: str, schema: Mapping[str, Any], said: Said, numbers: Iterator[str]) -> Sequence[Any]:
     if schema.get("enum"):
-        return [value for value in schema["enum"] if re.search(rf"\b{re.escape(str(value))}\b", text, re.IGNORECASE)]
+        return [value for value in schema["enum"] if str(value).lower() in said.phrases]
     kinds = _kinds(schema)
     if "array" in kinds:
         items = schema.get("items")
-        values = _values(name, items if isinstance(items, dict) else {}, text, numbers)
+        values = _values(name, items if isinstance(items, dict) else {}, said, numbers)
         return [values] if values else []
     if "string" in kinds:
-        return list(dict.fromkeys(_strings(name, text)))
+        return said.strings(name)
     if kinds & {"integer", "number"}:
         number = next(numbers, None)
         if number is None:
@@ -79,10 +124,7 @@ def _kinds(schema: Mapping[str, Any]) -> set[str]:
     return kinds
 
 
-def _strings(name: str, text: str) -> list[str]:
-    for pattern, find in _BY_NAME.items():
-        if re.search(rf"(?:^|_)(?:{pattern})s?(?:_|$)", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()):
-            return find(text)
+def _quoted(text: str) -> list[str]:
     return _QUOTED.findall(text)[:1]
 
 
@@ -92,8 +134,8 @@ def _places(text: str) -> list[str]:
     return [place for each in lists for place in (_BETWEEN_PLACES.split(each) if " and " in each else [each])]
 
 
-def _required(name: str, schema: Mapping[str, Any], text: str, root: Mapping[str, Any]) -> Any:
+def _required(name: str, schema: Mapping[str, Any], text: str, root: Mapping[str, Any], budget: Budget) -> Any:
     kinds = _kinds(schema)
     if "null" in kinds:
         return None
-    return instance({**schema, "$defs": root.get("$defs", {})}, text or name)
+    return instance({**schema, "$defs": root.get("$defs", {})}, budget, text or name)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from service.providers.simulator.arguments import fill
+from service.providers.simulator.arguments import Said, fill
+from service.providers.simulator.budget import VALUE, Budget
 
 _COMMON = frozenset(
     """a about all also an and any are as at be by can current currently default do does e for from function g gateway
@@ -43,8 +44,11 @@ class _Offer:
     parameters: Any
 
 
-def choose(body: Mapping[str, Any], text: str) -> list[Call]:
-    """Return the calls with which to answer what the user said, in the order in which the text asks for them."""
+def choose(body: Mapping[str, Any], text: str, budget: Budget) -> list[Call]:
+    """Return the calls with which to answer what the user said, in the order in which the text asks for them.
+
+    Those beyond the budget are left out, but for the first.
+    """
     text = text[-_READ_CHARACTERS:]
     offers = _offers(body)
     mode, names = _choice(body)
@@ -55,7 +59,12 @@ def choose(body: Mapping[str, Any], text: str) -> list[Call]:
     chosen = _asked_for(offers, text)
     if mode == "required":
         chosen = chosen or offers[:1]
-    calls = [call for offer in chosen for call in _calls(offer, text)]
+    said = Said(text)
+    calls: list[Call] = []
+    for call in (call for offer in chosen for call in _calls(offer, said, budget)):
+        if not budget.spend(VALUE + len(call.name)) and calls:
+            break
+        calls.append(call)
     alone = body.get("parallel_tool_calls") is False or "functions" in body
     return calls[:1] if alone else calls
 
@@ -72,12 +81,12 @@ def _offers(body: Mapping[str, Any]) -> list[_Offer]:
     ]
 
 
-def _choice(body: Mapping[str, Any]) -> tuple[str, Sequence[str] | None]:
+def _choice(body: Mapping[str, Any]) -> tuple[str, Collection[str] | None]:
     """Return the mode of choice (`auto`, `none`, `required`) and the names to choose from; None is any."""
     choice = body.get("tool_choice", body.get("function_call", "auto"))
     match choice:
         case {"type": "allowed_tools", "allowed_tools": {"tools": list(tools), **rest}}:
-            return str(rest.get("mode", "auto")), [str((t.get("function") or t).get("name")) for t in tools]
+            return str(rest.get("mode", "auto")), {str((t.get("function") or t).get("name")) for t in tools}
         case {"function": {"name": str(name)}} | {"custom": {"name": str(name)}} | {"name": str(name)}:
             return "required", [name]
         case str():
@@ -111,9 +120,12 @@ def _words(text: str) -> list[str]:
     return [word[:-1] if len(word) > 3 and word.endswith("s") else word for word in found if word not in _COMMON]
 
 
-def _calls(offer: _Offer, text: str) -> list[Call]:
+def _calls(offer: _Offer, said: Said, budget: Budget) -> Iterator[Call]:
     if offer.kind == "custom":
-        return [Call(offer.kind, offer.name, text)]
-    return [
-        Call(offer.kind, offer.name, orjson.dumps(arguments).decode()) for arguments in fill(offer.parameters, text)
-    ]
+        yield Call(offer.kind, offer.name, budget.buy(said.text) or "")
+        return
+    for place, arguments in enumerate(fill(offer.parameters, said, budget)):
+        text = orjson.dumps(arguments).decode()
+        if place and not budget.spend(len(text)):
+            break
+        yield Call(offer.kind, offer.name, text)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any
+
+from service.providers.simulator.budget import VALUE, Budget
 
 _DEEP = 6
 """From this depth on only what is required is made, so that schemas that contain themselves come to an end."""
 _TOO_DEEP = 32
+
+_MOST_ITEMS = 1000
+"""Of an array: `minItems` may ask for billions."""
+_MOST_PADDING = 10_000
+"""The characters that a string is filled up to: `minLength` may ask for more than there is memory."""
 
 _FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -29,52 +37,59 @@ _FORMATS: Mapping[str, str] = MappingProxyType(
 )
 
 Schema = Mapping[str, Any]
+Within = Callable[[Any], Any]
 
 
-def instance(schema: Any, text: str = "simulated", root: Schema | None = None, depth: int = 0) -> Any:
+def instance(schema: Any, budget: Budget, text: str = "simulated", root: Schema | None = None, depth: int = 0) -> Any:
     """Return an instance of a schema; where any string will do, it is `text`.
 
     Knows `$ref` within the schema, `const`, `enum`, `anyOf`, `oneOf`, `allOf`, objects, arrays, ranges of numbers and
-    lengths, and formats; not `pattern`.
+    lengths, and formats; not `pattern`. What is beyond the budget is null, empty or left out.
     """
-    if not isinstance(schema, dict) or depth > _TOO_DEEP:
+    if not isinstance(schema, dict) or depth > _TOO_DEEP or not budget.spend(VALUE + _entries(schema)):
         return None
     root = schema if root is None else root
+    deep = depth >= _DEEP or budget.scarce
 
     def within(inner: Any) -> Any:
-        return instance(inner, text, root, depth + 1)
+        return instance(inner, budget, text, root, depth + 1)
 
     if "$ref" in schema:
-        return within({**_resolved(schema["$ref"], root), **{k: v for k, v in schema.items() if k != "$ref"}})
+        return within({**_resolved(schema["$ref"], root, budget), **{k: v for k, v in schema.items() if k != "$ref"}})
     if "const" in schema:
-        return schema["const"]
+        return budget.buy(schema["const"])
     if schema.get("enum"):
-        return schema["enum"][0]
+        return budget.buy(schema["enum"][0])
     if schema.get("allOf"):
-        return within(_merged(schema, root))
+        return within(_merged(schema, root, budget))
     for name in ("anyOf", "oneOf"):
         if schema.get(name):
-            return within(_alternative(schema[name], depth))
-    match _kind(schema, depth):
+            return within(_alternative(schema[name], deep))
+    match _kind(schema, deep):
         case "object":
-            return _object(schema, within, depth)
+            return _object(schema, within, deep, budget)
         case "array":
-            return _array(schema, within, depth)
+            return _array(schema, within, deep, budget)
         case "string":
-            return _string(schema, text)
+            return budget.buy(_string(schema, text)) or ""
         case "integer" | "number" as kind:
             return _number(schema, whole=kind == "integer")
         case "boolean":
             return True
         case "null":
             return None
-    return text
+    return budget.buy(text)
 
 
-def _kind(schema: Schema, depth: int) -> str | None:
+def _entries(schema: Schema) -> int:
+    """Return how many entries of a schema there are to look at."""
+    return len(schema) + sum(len(value) for value in schema.values() if isinstance(value, (dict, list)))
+
+
+def _kind(schema: Schema, deep: bool) -> str | None:
     kind = schema.get("type")
     if isinstance(kind, list):
-        if depth >= _DEEP and "null" in kind:
+        if deep and "null" in kind:
             return "null"
         return next((str(each) for each in kind if each != "null"), "null")
     if isinstance(kind, str):
@@ -82,54 +97,68 @@ def _kind(schema: Schema, depth: int) -> str | None:
     return "object" if "properties" in schema else "array" if "items" in schema else None
 
 
-def _resolved(ref: str, root: Schema) -> Schema:
+def _resolved(ref: str, root: Schema, budget: Budget) -> Schema:
+    if not budget.spend(len(ref)):
+        return {}
     found: Any = root
-    for part in ref.removeprefix("#").split("/")[1:]:
+    for part in ref.removeprefix("#").split("/", _TOO_DEEP)[1:]:
         found = found.get(part.replace("~1", "/").replace("~0", "~"), {}) if isinstance(found, dict) else {}
     return found if isinstance(found, dict) else {}
 
 
-def _merged(schema: Schema, root: Schema) -> Schema:
+def _merged(schema: Schema, root: Schema, budget: Budget) -> Schema:
     """Return a schema with those of its `allOf` in it."""
     merged: dict[str, Any] = {name: value for name, value in schema.items() if name != "allOf"}
+    properties: dict[str, Any] = dict(merged.get("properties", {}))
+    required: list[str] = list(merged.get("required", ()))
     for part in schema["allOf"]:
         if not isinstance(part, dict):
             continue
-        whole = _resolved(part["$ref"], root) if "$ref" in part else part
-        properties = {**merged.get("properties", {}), **whole.get("properties", {})}
-        required = [*merged.get("required", ()), *whole.get("required", ())]
-        merged = {**whole, **merged}
-        if properties:
-            merged |= {"properties": properties, "required": required}
-    return merged
+        whole = _resolved(part["$ref"], root, budget) if "$ref" in part else part
+        if not budget.spend(_entries(whole)):
+            break
+        properties |= whole.get("properties", {})
+        required += whole.get("required", ())
+        for name, value in whole.items():
+            merged.setdefault(name, value)
+    return {**merged, "properties": properties, "required": required} if properties else merged
 
 
-def _alternative(alternatives: Any, depth: int) -> Any:
+def _alternative(alternatives: Any, deep: bool) -> Any:
     """Return the first alternative that is not null; deep down null, if it is one of them."""
     null = next((each for each in alternatives if isinstance(each, dict) and each.get("type") == "null"), None)
-    if depth >= _DEEP and null is not None:
+    if deep and null is not None:
         return null
     return next((each for each in alternatives if each is not null), null)
 
 
-def _object(schema: Schema, within: Any, depth: int) -> dict[str, Any]:
-    required = schema.get("required", ())
+def _object(schema: Schema, within: Within, deep: bool, budget: Budget) -> dict[str, Any]:
     properties: Schema = schema.get("properties", {})
-    return {name: within(inner) for name, inner in properties.items() if name in required or depth < _DEEP} | {
-        name: "simulated" for name in required if name not in properties
-    }
+    required = dict.fromkeys(schema.get("required", ()))
+    made: dict[str, Any] = {}
+    for name in chain(properties, (name for name in required if name not in properties)):
+        if deep and name not in required:
+            continue
+        if not budget.spend(len(name)):
+            break
+        made[name] = within(properties.get(name, {"const": "simulated"}))
+    return made
 
 
-def _array(schema: Schema, within: Any, depth: int) -> list[Any]:
-    fixed = [within(inner) for inner in schema.get("prefixItems", ())]
-    least = schema.get("minItems", 0 if depth >= _DEEP or fixed or schema.get("maxItems") == 0 else 1)
-    items = schema.get("items", {})
-    return fixed + [within(items) for _ in range(len(fixed), least)]
+def _array(schema: Schema, within: Within, deep: bool, budget: Budget) -> list[Any]:
+    fixed = schema.get("prefixItems", ())
+    least = schema.get("minItems", 0 if deep or fixed or schema.get("maxItems") == 0 else 1)
+    made: list[Any] = []
+    for inner in chain(fixed, repeat(schema.get("items", {}), min(least, _MOST_ITEMS) - len(fixed))):
+        if budget.overdrawn:
+            break
+        made.append(within(inner))
+    return made
 
 
 def _string(schema: Schema, text: str) -> str:
     made = _FORMATS.get(schema.get("format", ""), text)
-    return made.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+    return made.ljust(min(schema.get("minLength", 0), _MOST_PADDING), ".")[: schema.get("maxLength")]
 
 
 def _number(schema: Schema, *, whole: bool) -> float:

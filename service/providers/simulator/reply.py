@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from service.providers.simulator.budget import Budget
 from service.providers.simulator.calls import Call, choose
 from service.providers.simulator.conversation import attachments, last_user_message, text_of, tool_results
 from service.providers.simulator.instance import instance
@@ -17,7 +18,11 @@ from service.providers.simulator.instance import instance
 NOTE = "(This is the gateway's built-in simulator, not a language model.)"
 
 _ECHOED_WORDS = 40
-_TOKEN = re.compile(r"\s*\S+\s*\Z|\s*\S+")
+_ANSWERED_CHARACTERS = 20_000
+"""Of what was said, or of tools' results, no more is repeated: each of up to 128 choices repeats it anew."""
+_MOST_STOPS = 16
+"""OpenAI takes 4; each is searched for in the whole text."""
+_TOKEN = re.compile(r"\s*\S+(?:\s+\Z)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,19 @@ def compose(body: Mapping[str, Any], words: int | None = None) -> Reply:
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     if words is not None:
         return _limited([" word" if place else "word" for place in range(words)], reasoning, body.get("stop"), limit)
-    calls = [] if results else choose(body, text)
+    budget = Budget(body.get("n") or 1)
+    calls = [] if results else choose(body, text, budget)
     if calls:
         return Reply((), reasoning, calls, "function_call" if "functions" in body else "tool_calls")
     answer = " ".join(map(_told, results)) if results else _echo(text, attachments(said))
-    return _limited(split(_formatted(answer, body.get("response_format"))), reasoning, body.get("stop"), limit)
+    formatted = _formatted(answer[:_ANSWERED_CHARACTERS], body.get("response_format"), budget)
+    return _limited(split(formatted), reasoning, body.get("stop"), limit)
 
 
 def split(text: str) -> list[str]:
-    """Return a text's tokens. Joined, they are the text."""
-    return _TOKEN.findall(text)
+    """Return a text's tokens. Joined, they are the text; blanks alone are none."""
+    # From each of the blanks on, the pattern would look for a word once more.
+    return [] if text.isspace() else _TOKEN.findall(text)
 
 
 def _limited(tokens: Sequence[str], reasoning: Sequence[str], stop: Any, limit: int | None) -> Reply:
@@ -57,7 +65,7 @@ def _limited(tokens: Sequence[str], reasoning: Sequence[str], stop: Any, limit: 
     stops = [stop] if isinstance(stop, str) else [each for each in stop or () if isinstance(each, str)]
     if stops:
         text = "".join(tokens)
-        ends = [place for each in stops if each and (place := text.find(each)) >= 0]
+        ends = [place for each in stops[:_MOST_STOPS] if each and (place := text.find(each)) >= 0]
         tokens = split(text[: min(ends)]) if ends else tokens
     if limit is None or len(reasoning) + len(tokens) <= limit:
         return Reply(tokens, reasoning, (), "stop")
@@ -104,10 +112,10 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _formatted(answer: str, response_format: Any) -> str:
+def _formatted(answer: str, response_format: Any, budget: Budget) -> str:
     match response_format:
         case {"type": "json_schema", "json_schema": {"schema": schema}}:
-            return orjson.dumps(instance(schema, answer)).decode()
+            return orjson.dumps(instance(schema, budget, answer)).decode()
         case {"type": "json_object"}:
             return orjson.dumps({"answer": answer, "note": NOTE}).decode()
     return f"{answer} {NOTE}"

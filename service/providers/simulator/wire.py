@@ -19,6 +19,8 @@ _JSON: Mapping[str, str] = MappingProxyType({"content-type": "application/json"}
 _EVENTS: Mapping[str, str] = MappingProxyType({"content-type": "text/event-stream"})
 _FOREVER = 7 * 24 * 3600.0
 _UNLIKELY = -9999.0
+_LOGPROBS_CHARACTERS = 100_000
+"""Log probabilities repeat the text for each alternative and choice, with some 20 bytes a character."""
 
 _ERRORS: Mapping[int, tuple[str, str | None]] = MappingProxyType(
     {
@@ -83,13 +85,9 @@ def _whole(answer: Answer, behaviour: Behaviour) -> Iterator[Step]:
     if reply.calls:
         message["content"] = None
         message |= _called(reply, [_call(call, answer.key, place) for place, call in enumerate(reply.calls)])
+    logprobs = _logprobs(answer, _alternatives(answer), 0, len(reply.tokens))
     choices = [
-        {
-            "index": n,
-            "message": message,
-            "logprobs": _logprobs(answer, 0, len(reply.tokens)),
-            "finish_reason": reply.finish,
-        }
+        {"index": n, "message": message, "logprobs": logprobs, "finish_reason": reply.finish}
         for n in range(answer.choices)
     ]
     data = orjson.dumps({**_head(answer, "chat.completion"), "choices": choices, "usage": _usage(answer)})
@@ -142,11 +140,11 @@ def _stream(answer: Answer, behaviour: Behaviour) -> Iterator[Step]:
 
 def _deltas(answer: Answer) -> Iterator[tuple[dict[str, Any], Any]]:
     """Yield what is new in each chunk of a choice, with its log probabilities."""
-    reply = answer.reply
+    reply, alternatives = answer.reply, _alternatives(answer)
     for token in reply.reasoning:
         yield {"reasoning_content": token}, None
     for place, token in enumerate(reply.tokens):
-        yield {"content": token}, _logprobs(answer, place, place + 1)
+        yield {"content": token}, _logprobs(answer, alternatives, place, place + 1)
     for place, call in enumerate(reply.calls):
         whole = _call(call, answer.key, place)
         field = "input" if call.kind == "custom" else "arguments"
@@ -188,18 +186,27 @@ def _usage(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _logprobs(answer: Answer, begin: int, end: int) -> dict[str, Any] | None:
-    """Return the log probabilities of tokens: each is certain, and other words of the answer are the unlikely ones."""
+def _alternatives(answer: Answer) -> int | None:
+    """Return how many tokens each log probability is given with; None if there are none, or would be too many."""
     if not answer.body.get("logprobs"):
         return None
-    tokens, most = answer.reply.tokens, answer.body.get("top_logprobs") or 0
+    most: int = answer.body.get("top_logprobs") or 0
+    repeated = answer.choices * (1 + most) * sum(map(len, answer.reply.tokens))
+    return most if repeated <= _LOGPROBS_CHARACTERS else None
+
+
+def _logprobs(answer: Answer, alternatives: int | None, begin: int, end: int) -> dict[str, Any] | None:
+    """Return the log probabilities of tokens: each is certain, and other words of the answer are the unlikely ones."""
+    if alternatives is None:
+        return None
+    tokens = answer.reply.tokens
     return {
         "content": [
             {
                 **_logprob(tokens[place], 0.0),
                 "top_logprobs": [
                     _logprob(tokens[(place + other) % len(tokens)], _UNLIKELY if other else 0.0)
-                    for other in range(most)
+                    for other in range(alternatives)
                 ],
             }
             for place in range(begin, end)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from service.config import MOST_WORKERS
 from service.limits.buckets import Limits
-from service.limits.machine import WORKERS, MachineStore
+from service.limits.machine import MachineStore
 
 TWO = Limits(None, None, 2)
 PER_MINUTE = Limits(600, None, None)
@@ -22,6 +23,7 @@ Worker = Callable[[Path, int, str], "subprocess.Popen[str]"]
 PREAMBLE = """
 import sys, time
 from service.limits.buckets import Limits
+from service.config import MOST_WORKERS
 from service.limits.machine import MachineStore
 store = MachineStore(sys.argv[1], int(sys.argv[2]))
 def take(limits):
@@ -127,7 +129,7 @@ def test_a_file_of_another_form_is_begun_anew(tmp_path: Path) -> None:
 
 def test_an_index_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="index"):
-        MachineStore(None, WORKERS)
+        MachineStore(None, MOST_WORKERS)
 
 
 def test_slots_of_idle_keys_are_used_again(store: MachineStore) -> None:

@@ -233,6 +233,56 @@ async def test_a_reload_brings_redis_and_takes_it_away(server: RedisServer) -> N
     await limiter.close()
 
 
+async def test_a_replaced_redis_is_let_go_once_what_began_there_has_ended(server: RedisServer) -> None:
+    limiter = replica(server)
+    grant = await limiter.acquire(key(concurrency=1), REQUEST)
+    limiter.reload(config(None))
+    async with Redis.from_url(server.url) as client:
+        for _ in range(20):
+            assert await lives(client)
+        await grant.release(5)
+        await alone_soon(client)
+    other = replica(server)
+    await other.acquire(key(concurrency=1), REQUEST)
+    await other.close()
+    await limiter.close()
+
+
+async def alone_soon(client: Redis) -> None:
+    """Wait until there is neither another client nor a sign of life."""
+    for _ in range(1000):
+        if len(await client.client_list()) == 1 and not await lives(client):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("the replaced store stays")
+
+
+async def lives(client: Redis) -> list[bytes]:
+    """Return the signs of life that there are."""
+    return [name async for name in client.scan_iter("chat-gateway:limits:worker:*")]
+
+
+async def test_a_limiter_that_ends_lets_go_of_a_replaced_redis_too(server: RedisServer) -> None:
+    limiter = replica(server)
+    await limiter.acquire(key(concurrency=1), REQUEST)
+    limiter.reload(config(None))
+    await limiter.close()
+    async with Redis.from_url(server.url) as client:
+        assert await lives(client) == []
+
+
+async def test_a_reload_that_fails_changes_nothing(server: RedisServer) -> None:
+    limiter = replica(server)
+    limited = key(requests_per_minute=1)
+    await limiter.acquire(limited, REQUEST)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="db"):
+            limiter.reload(config("redis://127.0.0.1:1/0?db=first"))
+    await refused(limiter, limited)
+    assert limiter.notes() == ()
+    await limiter.close()
+
+
 @pytest.mark.parametrize(("url", "mistake"), [("http://x", True), ("redis://h:1", False), ("", False)])
 def test_a_url_that_is_none_of_redis_is_a_mistake_of_the_configuration(url: str, mistake: bool) -> None:
     if mistake:

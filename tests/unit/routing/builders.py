@@ -12,6 +12,7 @@ from gateway.v1.content_pb2 import ROLE_USER, ChatMessage
 
 from service.config import Config, Endpoint, Key
 from service.errors import FailureKind, ProviderFailure
+from service.providers import DIALECTS as REAL
 from service.providers.dialect import Dialect
 from service.routing import HealthBoard, Plan, Surroundings, Target, plan
 
@@ -19,10 +20,11 @@ MODEL = "acme/m"
 
 
 class Takes:
-    """A dialect as far as routing knows one: it says what it cannot carry."""
+    """A dialect as far as routing knows one: it says what it cannot carry, and drops what the one of a name drops."""
 
-    def __init__(self, cannot: str | None = None) -> None:
+    def __init__(self, name: str, cannot: str | None = None) -> None:
         self._cannot = cannot
+        self.encode = REAL[name].encode
 
     def unsupported(self, request: CreateChatCompletionRequest, endpoint: Endpoint) -> str | None:
         if self._cannot is not None and any(f.name == self._cannot for f, _ in request.ListFields()):
@@ -31,8 +33,8 @@ class Takes:
 
 
 DIALECTS: Mapping[str, Dialect] = {
-    "simulator": cast("Dialect", Takes()),
-    "anthropic": cast("Dialect", Takes("n")),
+    "simulator": cast("Dialect", Takes("openai")),
+    "anthropic": cast("Dialect", Takes("anthropic", "n")),
 }
 
 

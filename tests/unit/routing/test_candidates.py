@@ -170,6 +170,16 @@ def test_what_a_dialect_can_never_carry_excludes_its_endpoints() -> None:
     assert left(routing.plan()) == {}
 
 
+@pytest.mark.parametrize("fields", [{"seed": 4}, {"metadata": {"a": "b"}}, {"logit_bias": {"1": 1}}])
+def test_required_parameters_are_those_that_a_dialect_sends(fields: Mapping[str, Any]) -> None:
+    providers = {"b": {"dialect": "anthropic", "base_url": "http://b"}}
+    routing = Routing(catalogue({"provider": "a"}, {"provider": "b"}, providers=providers))
+    wanted = ask(temperature=1, **fields, provider=ProviderRouting(require_parameters=True))
+    (name,) = fields
+    assert left(routing.plan(wanted)) == {"b": f"{name} is not supported"}
+    assert left(routing.plan(ask(**fields))) == {}
+
+
 def test_the_keys_providers_are_the_only_ones() -> None:
     routing = Routing(catalogue({"provider": "azure-1"}, {"provider": "b"}), caller(providers=("azure-*",)))
     found = routing.plan()

@@ -603,7 +603,7 @@ async def test_another_server_is_not(authority: Authority) -> None:
                 pass
     assert (caught.value.kind, caught.value.message) == (
         FailureKind.CONNECTION,
-        "the TLS handshake with acme failed",
+        "the TLS handshake with acme failed: unable to get local issuer certificate",
     )
 
 

@@ -1,0 +1,31 @@
+"""How many processes the supervisor starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.config import Config, Server
+from service.supervisor import StartError, settings_from, worker_count
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting", "cpus", "count"),
+    [
+        ("", "auto", 1, 1),
+        ("", "auto", 64, 64),
+        ("", "auto", 65, 64),
+        ("auto", "auto", 256, 64),
+        ("", 3, 256, 3),
+        ("2", "auto", 256, 2),
+        ("64", 3, 1, 64),
+    ],
+)
+def test_how_many_workers_there_are(variable: str, setting: int | str, cpus: int, count: int) -> None:
+    server = Server.model_validate({"workers": setting})
+    config = Config(server=server, providers={}, models={})
+    assert worker_count(settings_from({"GATEWAY_WORKERS": variable}), config, cpus) == count
+
+
+def test_more_workers_than_there_may_be_are_refused() -> None:
+    with pytest.raises(StartError, match="GATEWAY_WORKERS: a whole number from 1 to 64 is required, not '65'"):
+        settings_from({"GATEWAY_WORKERS": "65"})
