@@ -13,7 +13,6 @@ import os
 import re
 import threading
 import traceback
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -34,7 +33,9 @@ _OWN_LOGGER = "gateway"
 _STDERR = 2
 _WHOLE_WRITE = 4096
 """A pipe takes so much at once, so that the lines of several processes do not mix (PIPE_BUF)."""
-_GATHER_S = 0.01
+_GATHER_S = 0.05
+"""Each time that lines are handed on, the thread that writes them takes the interpreter from the event loop."""
+_MOST_GATHERED = 64 * 1024
 _MOST_WAITING = 1024 * 1024
 """Bytes of lines that wait for a reader of stderr: some thousands of calls."""
 _LAST_WRITES_S = 1.0
@@ -154,19 +155,20 @@ class Writer:
         """Begin the thread, which ends with the process."""
         self._file = file
         self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: list[bytes] = []
         self._size = 0
         self._dropped = 0
         threading.Thread(target=self._run, name="log", daemon=True).start()
 
-    def put(self, lines: bytes) -> None:
-        """Hand over whole lines. One system call writes them, so that those of several processes do not mix."""
+    def put(self, *pieces: bytes) -> None:
+        """Hand over whole lines. One system call writes a piece, so that those of several processes do not mix."""
         with self._changed:
-            if self._size + len(lines) > _MOST_WAITING:
-                self._dropped += lines.count(b"\n")
-                return
-            self._waiting.append(lines)
-            self._size += len(lines)
+            for lines in pieces:
+                if self._size + len(lines) > _MOST_WAITING:
+                    self._dropped += lines.count(b"\n")
+                else:
+                    self._waiting.append(lines)
+                    self._size += len(lines)
             self._changed.notify_all()
 
     def flush(self) -> None:
@@ -178,14 +180,15 @@ class Writer:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                lines = self._waiting.popleft()
-            self._write(lines)
+                pieces, self._waiting = self._waiting, []
+            for lines in pieces:
+                self._write(lines)
             with self._changed:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
                 self._write(_line("warning", "log lines were dropped", {"dropped": dropped}))
             with self._changed:
-                self._size -= len(lines)
+                self._size -= sum(map(len, pieces))
                 self._changed.notify_all()
 
     def _write(self, lines: bytes) -> None:
@@ -233,7 +236,7 @@ class AccessLog:
         if self._writer is None:
             return
         line = _line("info", "call", facts)
-        if self._size + len(line) > _WHOLE_WRITE:
+        if self._size > _MOST_GATHERED:
             self.flush()
         if not self._lines:
             asyncio.get_running_loop().call_later(_GATHER_S, self.flush)
@@ -244,7 +247,18 @@ class AccessLog:
         """Hand on what waits."""
         lines, self._lines, self._size = self._lines, [], 0
         if lines and self._writer is not None:
-            self._writer.put(b"".join(lines))
+            self._writer.put(*_pieces(lines))
+
+
+def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Return lines joined to pieces that are written whole."""
+    piece = b""
+    for line in lines:
+        if piece and len(piece) + len(line) > _WHOLE_WRITE:
+            yield piece
+            piece = b""
+        piece += line
+    yield piece
 
 
 def _line(level: str, message: str, facts: Mapping[str, object]) -> bytes:
