@@ -141,8 +141,6 @@ def _measurements(target: str, folder: Path, *, quick: bool) -> Mapping[str, Mea
             "image, 8 at once": whole("image", 8),
             "gRPC unary, 16 at once": lambda target: measure.native(target, stream=False, calls=16, seconds=1.0),
             "gRPC 20 streams": lambda target: measure.native(target, stream=True, calls=20, seconds=1.0),
-        }
-        found |= {
             "TLS, small, 64 at once": whole("small", 64, ours.TLS),
             "TLS, 100 streams": streamed(wire.STREAM_MODEL, 100, ours.TLS),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,13 @@ import yaml
 
 _TLS_CONTEXT = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
-LOOPBACK = ("127.", "localhost", "::1", "[::1]")
+_LOOPBACK = ("127.", "localhost", "::1", "[::1]", "unix:")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+def on_loopback(*addresses: str) -> bool:
+    """Say whether nobody but this machine reaches what listens on these addresses."""
+    return all(address.startswith(_LOOPBACK) for address in addresses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,7 @@ class Edge:
 
     `workers` are (host, port). Where `sockets` are given, Envoy speaks to the workers over these Unix sockets instead:
     that is less work for both than TCP. `known_keys`: there are keys that are no secret, for local use.
+    `max_heap_bytes`: what Envoy may fill, where it is not what the template says.
     """
 
     host: str
@@ -37,10 +42,11 @@ class Edge:
     cors_origins: Sequence[str] = ()
     sockets: Sequence[Path] = ()
     known_keys: bool = False
+    max_heap_bytes: int | None = None
 
 
-def render(template: str, edge: Edge, environ: Mapping[str, str] = os.environ) -> str:
-    """Return envoy/envoy.yaml's text with `edge` in place, and ENVOY_MAX_HEAP_BYTES."""
+def render(template: str, edge: Edge) -> str:
+    """Return envoy/envoy.yaml's text with `edge` in place."""
     config = yaml.safe_load(template)
     config["admin"]["address"]["pipe"]["path"] = str(edge.admin_socket)
     listener = config["static_resources"]["listeners"][0]
@@ -58,14 +64,14 @@ def render(template: str, edge: Edge, environ: Mapping[str, str] = os.environ) -
     hosts = connections["route_config"]["virtual_hosts"]
     cors = hosts[0]["typed_per_filter_config"]["envoy.filters.http.cors"]
     cors["allow_origin_string_match"] += [{"exact": origin} for origin in edge.cors_origins]
-    if edge.known_keys and edge.host.startswith(LOOPBACK):
+    if edge.known_keys and on_loopback(edge.host):
         # A page may let its own name lead here (DNS rebinding), and then call with a key that everybody knows.
         hosts[0]["domains"] = sorted({*_LOCAL_NAMES, edge.host})
         hosts.append(_elsewhere())
-    if most := environ.get("ENVOY_MAX_HEAP_BYTES"):
+    if edge.max_heap_bytes is not None:
         monitors = config["overload_manager"]["resource_monitors"]
         heap = next(m for m in monitors if m["name"] == "envoy.resource_monitors.fixed_heap")
-        heap["typed_config"]["max_heap_size_bytes_runtime"]["default_value"] = most
+        heap["typed_config"]["max_heap_size_bytes_runtime"]["default_value"] = edge.max_heap_bytes
     if edge.tls_cert and edge.tls_key:
         chain["transport_socket"] = _tls(edge.tls_cert, edge.tls_key)
     text: str = yaml.safe_dump(config, sort_keys=False)

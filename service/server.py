@@ -52,7 +52,6 @@ from service.upstream import Upstream
 
 log = logging.getLogger("gateway")
 
-_LOOPBACK = ("127.", "localhost", "[::1]", "::1", "unix:")
 # What Envoy lets through, and a little above it: so the faces answer for bodies over their limit, and not gRPC.
 _EDGE_BYTES = 32 * 1024 * 1024
 _MESSAGE_SLACK = 1024 * 1024
@@ -142,7 +141,7 @@ class _Worker:
         )
         # Envoy in front of a worker on loopback may itself listen on every address.
         doors = (self._settings.address, self._settings.environ.get("HTTP_HOST") or "127.0.0.1")
-        keyring = Keyring(config.keys, loopback=all(door.startswith(_LOOPBACK) for door in doors))
+        keyring = Keyring(config.keys, loopback=edge.on_loopback(*doors))
         return Snapshot(config, keyring, ChatCompletions(deps), masker, upstream)
 
     async def reload_when_asked(self, asked: asyncio.Event, runtime: Runtime) -> None:

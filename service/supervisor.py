@@ -61,6 +61,7 @@ class Settings:
     tls_cert: str | None
     tls_key: str | None
     cors_origins: Sequence[str]
+    max_heap_bytes: int | None
 
 
 def settings_from(environ: Mapping[str, str]) -> Settings:
@@ -89,6 +90,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         tls_cert=environ.get("TLS_CERT") or None,
         tls_key=environ.get("TLS_KEY") or None,
         cors_origins=environ.get("CORS_ORIGINS", "").replace(",", " ").split(),
+        max_heap_bytes=number("ENVOY_MAX_HEAP_BYTES", 1, 2**63 - 1),
     )
     if (settings.tls_cert is None) != (settings.tls_key is None):
         mistakes.append("TLS_CERT and TLS_KEY: both are required, or none")
@@ -305,6 +307,7 @@ class Supervisor:
             tls_key=settings.tls_key,
             cors_origins=settings.cors_origins,
             known_keys=any(key.local_only for key in self._config.keys),
+            max_heap_bytes=settings.max_heap_bytes,
         )
         config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
         logs = {"stdout": self._run_dir / "access.log", "stderr": self._run_dir / "envoy.log"}
@@ -318,11 +321,8 @@ class Supervisor:
         url = f"{scheme}://{_reachable(self._settings.http_host)}:{self._http_port}"
         models, local_key = self._config.models, hashlib.sha256(b"sk-local").hexdigest()
         model = "local/simulator" if "local/simulator" in models else next(iter(models), "")
-        hosts = self._settings.http_host, self._host
-        is_local = any(
-            key.sha256 == local_key and (not key.local_only or all(host.startswith(edge.LOOPBACK) for host in hosts))
-            for key in self._config.keys
-        )
+        closed = edge.on_loopback(self._settings.http_host, self._host)
+        is_local = any(key.sha256 == local_key and (closed or not key.local_only) for key in self._config.keys)
         authorization = "'Authorization: Bearer sk-local'" if is_local else '"Authorization: Bearer $GATEWAY_KEY"'
         ready = f"Chat Gateway is ready at {url} ({workers}). Ctrl-C stops it."
         return f"{ready}\n\n{CURL.format(url=url, authorization=authorization, model=model)}\n"

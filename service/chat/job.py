@@ -34,7 +34,6 @@ _MAY_HAVE_USED = frozenset(
 )
 """Outcomes of attempts that may have used tokens, though the provider has not said so."""
 
-
 _MOST_PAIRS, _MOST_NAME, _MOST_VALUE = 16, 64, 512
 """Of a caller's labels in the log: what OpenAI takes."""
 

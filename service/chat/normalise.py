@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, Final, NamedTuple
 
 from gateway.v1.chat_request_pb2 import (
@@ -23,6 +23,7 @@ from service.errors import GatewayError
 from service.tools import ServerTool, Settings
 
 _MESSAGE_PATH: Final = re.compile(r"^messages\[(\d+)\](.*)")
+_CLOCK: Final = "gateway_datetime"
 _OWN_FIELDS = frozenset(
     (
         "system",
@@ -254,56 +255,65 @@ def _check_tool_choice(
     tools: Mapping[str, Any],
 ) -> None:
     """Point a choice of a server tool to its function, and refuse one of a tool that is not there."""
+    clock = registry[_CLOCK].function_name
     if request.WhichOneof("tool_choice") == "tool_choice_mode":
         if request.tool_choice_mode != ToolChoiceMode.TOOL_CHOICE_MODE_GATEWAY_DATETIME:
             return
-        chosen, path = registry["gateway_datetime"].function_name, "tool_choice"
-        present = chosen in tools
+        kind, chosen, path = _CLOCK, clock, "tool_choice"
     else:
         choice = request.tool_choice_object
         match choice.WhichOneof("choice"):
             case "function":
-                chosen, path = choice.function.function.name, "tool_choice.function.name"
-                present = any(t.function.function.name == chosen for t in request.tools if t.HasField("function"))
+                kind, chosen, path = "function", choice.function.function.name, "tool_choice.function.name"
             case "custom":
-                chosen, path = choice.custom.custom.name, "tool_choice.custom.name"
-                present = any(t.custom.custom.name == chosen for t in request.tools if t.HasField("custom"))
+                kind, chosen, path = "custom", choice.custom.custom.name, "tool_choice.custom.name"
             case "gateway_datetime":
-                chosen, path = registry["gateway_datetime"].function_name, "tool_choice"
-                present = chosen in tools
+                kind, chosen, path = _CLOCK, clock, "tool_choice"
             case "allowed_tools":
-                _check_allowed_tools(request, registry)
+                references = choice.allowed_tools.allowed_tools.tools
+                references[:] = _checked_references(references, clock, _offered(request, tools))
                 return
             case _:
                 return
-    if not present:
-        raise GatewayError("invalid_value", f"tool_choice names {chosen}, which is not in tools", param=path)
-    if path == "tool_choice":
+    _check_offered(_offered(request, tools), kind, chosen, path)
+    if kind == _CLOCK:
         request.tool_choice_object.function.function.name = chosen
 
 
-def _check_allowed_tools(request: CreateChatCompletionRequest, registry: Mapping[str, ServerTool]) -> None:
-    """Bring references to tools to OpenAI's form, those to server tools to their functions; refuse unknown names."""
-    references = request.tool_choice_object.allowed_tools.allowed_tools.tools
-    present = {_name_of(tool) for tool in request.tools}
+def _checked_references(references: Sequence[str], clock: str, offered: Set[tuple[str, str]]) -> list[str]:
+    """Return references to tools in OpenAI's form, those to the clock as to its function; refuse unknown names."""
+    checked: list[str] = []
     for place, text in enumerate(references):
         reference = codec.parse(text.encode())
-        kind, name = reference.get("type"), None
         path = f"tool_choice.allowed_tools.tools[{place}]"
-        if kind == "gateway:datetime":
-            kind, name = "function", registry["gateway_datetime"].function_name
-        elif kind in ("function", "custom"):
-            named = reference.get(kind, reference)
-            name = named.get("name") if isinstance(named, dict) else None
-            path += f".{kind}.name" if kind in reference else ".name"
-        else:
-            continue
-        if not isinstance(name, str):
-            raise GatewayError("missing_required_parameter", f"{path} is required", param=path)
-        if (kind, name) not in present:
-            raise GatewayError("invalid_value", f"tool_choice names {name}, which is not in tools", param=path)
-        if kind not in reference:
-            references[place] = codec.dumps({"type": kind, kind: {"name": name}}).decode()
+        match reference.get("type"):
+            case "gateway:datetime":
+                _check_offered(offered, _CLOCK, clock, path)
+                text = _reference("function", clock)
+            case "function" | "custom" as kind:
+                named = reference.get(kind, reference)
+                name = named.get("name") if isinstance(named, dict) else None
+                path += f".{kind}.name" if kind in reference else ".name"
+                if not isinstance(name, str):
+                    raise GatewayError("missing_required_parameter", f"{path} is required", param=path)
+                _check_offered(offered, kind, name, path)
+                text = text if kind in reference else _reference(kind, name)
+        checked.append(text)
+    return checked
+
+
+def _reference(kind: str, name: str) -> str:
+    return codec.dumps({"type": kind, kind: {"name": name}}).decode()
+
+
+def _offered(request: CreateChatCompletionRequest, tools: Mapping[str, Any]) -> Set[tuple[str, str]]:
+    """Return the kinds and names of all tools that may be chosen."""
+    return {_name_of(tool) for tool in request.tools} | {(_CLOCK, name) for name in tools}
+
+
+def _check_offered(offered: Set[tuple[str, str]], kind: str, name: str, path: str) -> None:
+    if (kind, name) not in offered:
+        raise GatewayError("invalid_value", f"tool_choice names {name}, which is not in tools", param=path)
 
 
 def _name_of(tool: Tool) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from service import codec
 from tests.contract.client import HI, Client, request
 from tests.contract.good_conversations import CLOCK, CLOCK_CHOICE, CLOCK_FUNCTION
 from tests.contract.provider import Provider, Turn, Whole
+from tests.contract.rows import allowed
 
 F: dict[str, Any] = {"type": "function", "function": {"name": "f"}}
 NOON = Turn(text="It is noon.")
@@ -339,3 +340,13 @@ def test_counts_beyond_what_can_be_told_are_cut(client: Client, provider: Provid
     clock = ("call_1", "gateway_datetime", "{}")
     told = ask_both_ways(client, provider, [Turn(calls=[clock], usage=most), Turn(text="It is noon.", usage=most)])
     assert told.usage["total_tokens"] == 2**31 - 1
+
+
+def test_a_function_of_the_clocks_name_is_not_the_clock(client: Client, provider: Provider) -> None:
+    """Without the clock among the tools the name is the client's to use; a choice of the clock then chooses nothing."""
+    own = {"type": "function", "function": {"name": "gateway_datetime"}}
+    for choice in ("gateway:datetime", CLOCK, allowed(CLOCK)):
+        response = client.post(request(tools=[own], tool_choice=choice))
+        assert response.status_code == 400
+        assert response.json()["error"]["code"] == "invalid_value"
+    assert not provider.requests

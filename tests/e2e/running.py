@@ -19,7 +19,7 @@ from service import edge
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0
 # What a developer's machine may have set, and tests must not see.
-_FOREIGN = ("GATEWAY_", "GRPC_", "HTTP_", "TLS_", "CORS_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")
+_FOREIGN = ("GATEWAY_", "GRPC_", "HTTP_", "TLS_", "CORS_", "ENVOY_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,9 @@ class Envoy:
     run_dir: Path
 
 
-def start_envoy(run_dir: Path, workers: Sequence[int], tls: tuple[Path, Path] | None = None) -> Envoy:
+def start_envoy(
+    run_dir: Path, workers: Sequence[int], tls: tuple[Path, Path] | None = None, max_heap_bytes: int | None = None
+) -> Envoy:
     """Start Envoy with the project's configuration in front of workers' ports, and wait until it answers."""
     port = free_port()
     place = edge.Edge(
@@ -163,6 +165,7 @@ def start_envoy(run_dir: Path, workers: Sequence[int], tls: tuple[Path, Path] | 
         tls_cert=str(tls[0]) if tls else None,
         tls_key=str(tls[1]) if tls else None,
         cors_origins=["https://chat.example"],
+        max_heap_bytes=max_heap_bytes,
     )
     config = run_dir / "envoy.yaml"
     config.write_text(edge.render((ROOT / "envoy" / "envoy.yaml").read_text(), place))

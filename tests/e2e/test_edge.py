@@ -180,10 +180,9 @@ def test_unfinished_bodies_without_a_key_take_no_memory(envoy: Envoy) -> None:
 
 
 @pytest.fixture
-def small_envoy(short_dir: Callable[[], Path], workers: Workers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Envoy]:
+def small_envoy(short_dir: Callable[[], Path], workers: Workers) -> Iterator[Envoy]:
     """Run an Envoy that may hold 64 MiB."""
-    monkeypatch.setenv("ENVOY_MAX_HEAP_BYTES", str(64 * MEBIBYTE))
-    running = start_envoy(short_dir(), [workers[0].port])
+    running = start_envoy(short_dir(), [workers[0].port], max_heap_bytes=64 * MEBIBYTE)
     yield running
     running.process.kill()
     running.process.wait()

@@ -29,3 +29,10 @@ def test_how_many_workers_there_are(variable: str, setting: int | str, cpus: int
 def test_more_workers_than_there_may_be_are_refused() -> None:
     with pytest.raises(StartError, match="GATEWAY_WORKERS: a whole number from 1 to 64 is required, not '65'"):
         settings_from({"GATEWAY_WORKERS": "65"})
+
+
+def test_what_envoy_may_fill() -> None:
+    assert settings_from({}).max_heap_bytes is None
+    assert settings_from({"ENVOY_MAX_HEAP_BYTES": "1000000000"}).max_heap_bytes == 1_000_000_000
+    with pytest.raises(StartError, match="ENVOY_MAX_HEAP_BYTES: a whole number from 1"):
+        settings_from({"ENVOY_MAX_HEAP_BYTES": "1GiB"})
