@@ -51,7 +51,7 @@ async def test_what_a_killed_worker_had_not_read_is_answered_by_another(
         victim = next(iter(gateway.workers.values()))
         async with client_of(gateway) as client:
             os.kill(victim, signal.SIGSTOP)
-            names = [str(number) for number in range(4 if padding else 20)]
+            names = [str(number) for number in range(8 if padding else 20)]
             asking = [
                 asyncio.ensure_future(ask(client, question("m", n + " " * padding, stream=stream))) for n in names
             ]

@@ -165,11 +165,16 @@ async def serve(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncItera
                 raise outcome
 
 
+_TAKEN: list[socket.socket] = []
+"""Bound, so that no other test's server gets their ports."""
+
+
 def refusing_port() -> int:
-    """A port of loopback where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback where nobody listens, nor will while this process lives."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    _TAKEN.append(taken)
+    return int(taken.getsockname()[1])
 
 
 def head(status: int, content_type: str, *lines: str, chunked: bool = False) -> bytes:
