@@ -71,7 +71,9 @@ async def serving(
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     unlimited = (("grpc.max_receive_message_length", -1),)
+    channel: Any
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", unlimited) as channel:
+        channel.address = f"127.0.0.1:{port}"
         yield server, channel
     await server.stop(None)
 
@@ -101,17 +103,22 @@ async def test_a_status_alone_ends_a_call(written: list[bytes]) -> None:
             await exchange.write(message)
         await exchange.end(grpc.StatusCode.NOT_FOUND.value[0], "grüezi", trailing)
 
-    read = []
+    def ask(address: str) -> tuple[list[bytes], Any]:
+        """Call by a thread: grpc.aio's client may hear a status before the headers that came with it, and lose them."""
+        read: list[bytes] = []
+        with grpc.insecure_channel(address) as channel:
+            stub: Any = channel.unary_stream(METHOD)
+            call = stub(b"", timeout=5)
+            with pytest.raises(grpc.RpcError):
+                read.extend(call)
+            return read, call
+
     async with serving(answer) as (_, channel):
-        call = channel.unary_stream(METHOD)(b"", timeout=5)
-        for _ in written:
-            read.append(await call.read())
-        with pytest.raises(grpc.aio.AioRpcError) as told:
-            await call.read()
-        assert read == written
-        assert tuple(await call.initial_metadata() or ()) == HEADERS
-        assert (told.value.code(), told.value.details()) == (grpc.StatusCode.NOT_FOUND, "grüezi")
-        assert tuple(await call.trailing_metadata() or ()) == trailing
+        read, call = await asyncio.to_thread(ask, channel.address)
+    assert read == written
+    assert tuple(call.initial_metadata()) == HEADERS
+    assert (call.code(), call.details()) == (grpc.StatusCode.NOT_FOUND, "grüezi")
+    assert tuple(call.trailing_metadata()) == trailing
 
 
 async def test_a_call_may_end_well_without_a_message() -> None:
