@@ -1,89 +1,12 @@
-"""The command line: `python -m service [--edge]`, and the commands `worker`, `check` and `health`."""
+"""`python -m service`: see `service.commands`."""
 
-from __future__ import annotations
-
-import argparse
-import asyncio
-import os
+import signal
 import sys
-from typing import Any
-
-from service import supervisor
-from service.supervisor import StartError, Supervisor
-
-
-def main() -> int:
-    """Run a command and return its exit code."""
-    arguments = _parser().parse_args()
-    try:
-        match arguments.command:
-            case "worker":
-                return _worker(arguments.grpc, arguments.index)
-            case "health":
-                return _health(arguments.address)
-            case "check":
-                return _check()
-            case _:
-                return _serve(arguments.edge)
-    except StartError as error:
-        supervisor.report(str(error))
-        return 1
-    except KeyboardInterrupt:  # once too often, when everything has ended
-        return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m service", description="Chat Gateway.")
-    parser.add_argument("--edge", action="store_true", help="run Envoy in front of the workers")
-    commands = parser.add_subparsers(dest="command")
-    worker = commands.add_parser("worker", help="one worker")
-    worker.add_argument("--grpc", metavar="HOST:PORT", help="where it listens; without it, stdin says: HOST:PORT INDEX")
-    worker.add_argument("--index", type=int, default=0)
-    commands.add_parser("check", help="check the configuration and list every mistake")
-    health = commands.add_parser("health", help="exit with 0 if a worker is serving")
-    health.add_argument("address", nargs="?", default=f"127.0.0.1:{os.environ.get('GRPC_PORT') or 50051}")
-    return parser
-
-
-def _serve(with_edge: bool) -> int:
-    return asyncio.run(Supervisor(supervisor.settings_from(os.environ), with_edge).run())
-
-
-def _check() -> int:
-    config, _ = supervisor.load(supervisor.settings_from(os.environ))
-    counts = f"{len(config.providers)} providers, {len(config.models)} models, {len(config.keys)} keys"
-    print(f"The configuration is good: {counts}.")
-    return 0
-
-
-# The commands below import what the supervisor does without.
-
-
-def _worker(address: str | None, index: int) -> int:
-    from service.server import run, settings_from
-
-    if address is None:
-        address, _, place = sys.stdin.readline().strip().partition(" ")
-        if not place:  # the supervisor has no use for this worker
-            return 0
-        index = int(place)
-    run(settings_from(address, index))
-    return 0
-
-
-def _health(address: str) -> int:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-    with grpc.insecure_channel(address) as channel:
-        try:
-            stub: Any = health_pb2_grpc.HealthStub(channel)  # its methods are made at run time
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=3)
-        except grpc.RpcError as error:
-            supervisor.report(f"{address}: {error.code().name}")
-            return 1
-    return int(answer.status != health_pb2.HealthCheckResponse.SERVING)
-
 
 if __name__ == "__main__":
+    # Until the supervisor listens to it, Ctrl-C ends the process as it is, without a traceback of what it imported.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    from service.commands import main
+
     sys.exit(main())

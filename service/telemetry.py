@@ -271,7 +271,7 @@ def _as_text(record: Mapping[str, object]) -> str:
 
 
 def configure(environ: Mapping[str, str]) -> None:
-    """Send this process's logs to stderr, from the level that GATEWAY_LOG names (default `info`; unknown names too)."""
+    """Send this process's logs to stderr, from the level that GATEWAY_LOG names (default `info`)."""
     handler = StderrHandler()
     handler.setFormatter(JsonFormatter())
     level = LEVELS.get(environ.get("GATEWAY_LOG", "").strip().lower(), logging.INFO)

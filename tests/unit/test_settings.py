@@ -1,11 +1,11 @@
-"""How many processes the supervisor starts."""
+"""What the environment says."""
 
 from __future__ import annotations
 
 import pytest
 
 from service.config import Config, Server
-from service.supervisor import StartError, settings_from, worker_count
+from service.settings import StartError, settings_from, worker_count
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,16 @@ def test_what_envoy_may_fill() -> None:
     assert settings_from({"ENVOY_MAX_HEAP_BYTES": "1000000000"}).max_heap_bytes == 1_000_000_000
     with pytest.raises(StartError, match="ENVOY_MAX_HEAP_BYTES: a whole number from 1"):
         settings_from({"ENVOY_MAX_HEAP_BYTES": "1GiB"})
+
+
+def test_levels_and_origins_that_are_none_are_refused() -> None:
+    fine = {"GATEWAY_LOG": "Warning", "CORS_ORIGINS": "https://a.example, http://localhost:3000"}
+    assert settings_from(fine).cors_origins == ["https://a.example", "http://localhost:3000"]
+    with pytest.raises(StartError) as caught:
+        settings_from({"GATEWAY_LOG": "verbose", "CORS_ORIGINS": "* a.example https://b.example/"})
+    assert str(caught.value).splitlines() == [
+        "GATEWAY_LOG: one of debug, info, warning, error is required, not 'verbose'",
+        "CORS_ORIGINS: an origin such as https://chat.example.com is required, not '*'",
+        "CORS_ORIGINS: an origin such as https://chat.example.com is required, not 'a.example'",
+        "CORS_ORIGINS: an origin such as https://chat.example.com is required, not 'https://b.example/'",
+    ]

@@ -1,0 +1,62 @@
+"""The folder of a gateway's run: what its processes share with each other, and with no other gateway."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+
+from service import edge
+from service.settings import StartError
+
+_LONGEST_SOCKET = 107
+"""Of a Unix socket's path, in bytes (sun_path in unix(7), less the zero at its end)."""
+
+
+class RunDir:
+    """One folder and the places in it. It is the gateway's until `close`."""
+
+    def __init__(self, said: str | Path, workers: int = 0) -> None:
+        """Make the folder that was said and take it, with sockets for so many workers in it. Raises StartError."""
+        whole = os.path.abspath(said)
+        # The path of a Unix socket has to be short.
+        self.path = Path(min(whole, os.path.relpath(whole), key=lambda path: len(os.fsencode(path))))
+        self.sockets = [edge.worker_socket(self.path, place) for place in range(workers)]
+        self.admin_socket = self.path / "admin.sock"
+        self.config = self.path / "config.yaml"
+        self.limits = self.path / "limits"
+        self.sent = self.path / "sent"
+        if self.sockets and len(os.fsencode(self.sockets[-1])) > _LONGEST_SOCKET:
+            text = f"its sockets' paths would be longer than {_LONGEST_SOCKET} bytes: {whole}"
+            raise StartError(f"GATEWAY_RUN_DIR: a shorter path is required, {text}")
+        try:
+            # It holds a copy of the configuration, and with it secrets.
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("w")
+        except OSError as error:
+            raise StartError(f"GATEWAY_RUN_DIR: {whole} cannot be used ({error.strerror})") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise StartError(f"another gateway runs in {whole}; GATEWAY_RUN_DIR sets another folder") from error
+
+    def keep_config(self, content: bytes) -> None:
+        """Keep the configuration that was checked. Raises OSError, and then the one before stays."""
+        fresh = self.config.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600, exist_ok=False)
+        fresh.write_bytes(content)
+        fresh.replace(self.config)
+
+    def forget(self) -> None:
+        """Delete what only workers that run at the same time have to tell each other."""
+        self.limits.unlink(missing_ok=True)
+        shutil.rmtree(self.sent, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let others have the folder, without the configuration's copy."""
+        self.forget()
+        self.config.unlink(missing_ok=True)
+        self._lock.close()
