@@ -13,6 +13,7 @@ from service.providers.dialect import UpstreamRequest
 from service.providers.openai import OpenAiDialect
 from service.providers.simulator.behaviour import Behaviour, read_name
 from service.providers.simulator.reply import compose
+from service.providers.simulator.schema import MalformedSchema
 from service.providers.simulator.wire import Answer, error_script, script
 from service.upstream.script import Script
 
@@ -41,5 +42,9 @@ def play(request: UpstreamRequest) -> Script:
     if behaviour.status is not None:
         text = f"The simulator was told to fail with {behaviour.status}."
         return error_script(behaviour.status, text, behaviour.first_delay)
+    try:
+        reply = compose(body, behaviour.words)
+    except MalformedSchema as error:
+        return error_script(400, str(error))
     key = hashlib.blake2s(request.body, digest_size=12).hexdigest()
-    return script(Answer(body, key, compose(body, behaviour.words)), behaviour)
+    return script(Answer(body, key, reply), behaviour)

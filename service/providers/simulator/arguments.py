@@ -11,6 +11,7 @@ from typing import Any
 
 from service.providers.simulator.budget import VALUE, Budget
 from service.providers.simulator.instance import instance
+from service.providers.simulator.schema import Schema, sound
 
 _MOST_CALLS = 8
 
@@ -78,16 +79,19 @@ def fill(parameters: Any, said: Said, budget: Budget) -> list[dict[str, Any]]:
 
     `parameters` is the function's JSON Schema. A required parameter always gets a value, unless it is beyond the
     budget, which pays for each value once.
+
+    Raises:
+        MalformedSchema: a keyword of the schema has a value that it cannot have.
     """
-    schema: Mapping[str, Any] = parameters if isinstance(parameters, dict) else {}
-    properties: Mapping[str, Any] = schema.get("properties") or {}
-    required = {name for name in schema.get("required") or () if isinstance(name, str)}
+    schema = sound(parameters)
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    required = set(schema.get("required", ()))
     numbers = iter(said.numbers)
     found: dict[str, Sequence[Any]] = {}
     for name, inner in properties.items():
         if not budget.spend(VALUE + len(name)):
             break
-        property_schema = inner if isinstance(inner, dict) else {}
+        property_schema = sound(inner)
         values = budget.buy(_values(name, property_schema, said, numbers)[:_MOST_CALLS])
         if not values and name in required:
             values = [_required(name, property_schema, said.text, schema, budget)]
@@ -97,13 +101,12 @@ def fill(parameters: Any, said: Said, budget: Budget) -> list[dict[str, Any]]:
     return [dict(zip(found, values, strict=True)) for values in combinations]
 
 
-def _values(name: str, schema: Mapping[str, Any], said: Said, numbers: Iterator[str]) -> Sequence[Any]:
+def _values(name: str, schema: Schema, said: Said, numbers: Iterator[str]) -> Sequence[Any]:
     if schema.get("enum"):
         return [value for value in schema["enum"] if str(value).lower() in said.phrases]
     kinds = _kinds(schema)
     if "array" in kinds:
-        items = schema.get("items")
-        values = _values(name, items if isinstance(items, dict) else {}, said, numbers)
+        values = _values(name, sound(schema.get("items")), said, numbers)
         return [values] if values else []
     if "string" in kinds:
         return said.strings(name)
@@ -115,12 +118,12 @@ def _values(name: str, schema: Mapping[str, Any], said: Said, numbers: Iterator[
     return []
 
 
-def _kinds(schema: Mapping[str, Any]) -> set[str]:
+def _kinds(schema: Schema) -> set[str]:
     """Return the types that a schema allows, those of `X | None` included."""
-    kind = schema.get("type")
-    kinds = {kind} if isinstance(kind, str) else set(kind or ())
-    for each in schema.get("anyOf") or ():
-        kinds |= _kinds(each) if isinstance(each, dict) else set()
+    kind = schema.get("type", ())
+    kinds = {kind} if isinstance(kind, str) else set(kind)
+    for each in schema.get("anyOf", ()):
+        kinds |= _kinds(sound(each))
     return kinds
 
 
@@ -134,7 +137,7 @@ def _places(text: str) -> list[str]:
     return [place for each in lists for place in (_BETWEEN_PLACES.split(each) if " and " in each else [each])]
 
 
-def _required(name: str, schema: Mapping[str, Any], text: str, root: Mapping[str, Any], budget: Budget) -> Any:
+def _required(name: str, schema: Schema, text: str, root: Schema, budget: Budget) -> Any:
     kinds = _kinds(schema)
     if "null" in kinds:
         return None

@@ -11,6 +11,7 @@ import orjson
 
 from service.providers.simulator.arguments import Said, fill
 from service.providers.simulator.budget import VALUE, Budget
+from service.providers.simulator.schema import sound
 
 _COMMON = frozenset(
     """a about all also an and any are as at be by can current currently default do does e for from function g gateway
@@ -109,8 +110,7 @@ def _asked_for(offers: Sequence[_Offer], text: str) -> list[_Offer]:
 
 
 def _described(offer: _Offer) -> set[str]:
-    properties = offer.parameters.get("properties") if isinstance(offer.parameters, dict) else None
-    names = " ".join([offer.name, *(properties or ())])
+    names = " ".join([offer.name, *sound(offer.parameters).get("properties", ())])
     return set(_words(f"{re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', names)} {offer.description}"))
 
 

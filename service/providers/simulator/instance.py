@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from service.providers.simulator.budget import VALUE, Budget
+from service.providers.simulator.schema import Schema, sound
 
 _DEEP = 6
 """From this depth on only what is required is made, so that schemas that contain themselves come to an end."""
@@ -18,6 +19,9 @@ _MOST_ITEMS = 1000
 """Of an array: `minItems` may ask for billions."""
 _MOST_PADDING = 10_000
 """The characters that a string is filled up to: `minLength` may ask for more than there is memory."""
+
+_TOO_LARGE = 2**63
+"""For an integer that is written as such."""
 
 _FORMATS: Mapping[str, str] = MappingProxyType(
     {
@@ -36,7 +40,6 @@ _FORMATS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-Schema = Mapping[str, Any]
 Within = Callable[[Any], Any]
 
 
@@ -45,9 +48,13 @@ def instance(schema: Any, budget: Budget, text: str = "simulated", root: Schema 
 
     Knows `$ref` within the schema, `const`, `enum`, `anyOf`, `oneOf`, `allOf`, objects, arrays, ranges of numbers and
     lengths, and formats; not `pattern`. What is beyond the budget is null, empty or left out.
+
+    Raises:
+        MalformedSchema: a keyword has a value that it cannot have.
     """
     if not isinstance(schema, dict) or depth > _TOO_DEEP or not budget.spend(VALUE + _entries(schema)):
         return None
+    schema = sound(schema)
     root = schema if root is None else root
     deep = depth >= _DEEP or budget.scarce
 
@@ -112,9 +119,8 @@ def _merged(schema: Schema, root: Schema, budget: Budget) -> Schema:
     properties: dict[str, Any] = dict(merged.get("properties", {}))
     required: list[str] = list(merged.get("required", ()))
     for part in schema["allOf"]:
-        if not isinstance(part, dict):
-            continue
-        whole = _resolved(part["$ref"], root, budget) if "$ref" in part else part
+        own = sound(part)
+        whole = sound(_resolved(own["$ref"], root, budget)) if "$ref" in own else own
         if not budget.spend(_entries(whole)):
             break
         properties |= whole.get("properties", {})
@@ -164,18 +170,32 @@ def _string(schema: Schema, text: str) -> str:
 def _number(schema: Schema, *, whole: bool) -> float:
     """Return the first of some likely numbers that is in range; 0, if none is."""
     step = schema.get("multipleOf", 1 if whole else None)
+    unit = step or 1
     lows = [schema[name] for name in ("minimum", "exclusiveMinimum") if name in schema]
     highs = [schema[name] for name in ("maximum", "exclusiveMaximum") if name in schema]
     candidates: list[float] = [0]
     for low in lows:
-        least = math.ceil(low / (step or 1)) * (step or 1)
-        candidates += [least, least + (step or 1), low]
+        least = _multiple(low, unit, math.ceil)
+        candidates += [least, least + unit, low]
     for high in highs:
-        most = math.floor(high / (step or 1)) * (step or 1)
-        candidates += [most, most - (step or 1), high]
+        most = _multiple(high, unit, math.floor)
+        candidates += [most, most - unit, high]
     candidates += [(low + high) / 2 for low in lows for high in highs]
     number = next((each for each in candidates if _fits(each, schema, step)), 0)
+    if abs(number) >= _TOO_LARGE:
+        return float(number)
     return int(number) if whole else number
+
+
+def _multiple(bound: float, unit: float, rounded: Callable[[float], int]) -> float:
+    """Return the multiple of a unit beside a bound; the bound where there is none."""
+    count = bound / unit
+    return rounded(count) * unit if math.isfinite(count) else bound
+
+
+def _is_multiple(number: float, step: float) -> bool:
+    count = number / step
+    return math.isfinite(count) and math.isclose(count, round(count))
 
 
 def _fits(number: float, schema: Schema, step: float | None) -> bool:
@@ -184,5 +204,6 @@ def _fits(number: float, schema: Schema, step: float | None) -> bool:
         and number <= schema.get("maximum", number)
         and number > schema.get("exclusiveMinimum", -math.inf)
         and number < schema.get("exclusiveMaximum", math.inf)
-        and (step is None or math.isclose(number / step, round(number / step)))
+        and math.isfinite(number)
+        and (step is None or _is_multiple(number, step))
     )
