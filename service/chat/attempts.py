@@ -11,9 +11,9 @@ from typing import TypeVar
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import Attempt, ChatCompletion
 
-from service.chat.accumulate import end_choices
 from service.chat.call import Call
 from service.chat.deps import Deps
+from service.chat.reading import check, whole
 from service.chat.record import Record
 from service.chat.turn_stream import TurnStream
 from service.errors import FailureKind, GatewayError, ProviderFailure
@@ -163,11 +163,7 @@ class Attempts:
     ) -> ChatCompletion:
         started = time.monotonic()
         async with self._send(target, encoded, timeouts) as response:
-            body = self._record.received(await response.read())
-            if response.status != 200:
-                raise target.dialect.decode_error(response.status, response.headers, body)
-            completion = target.dialect.decode(body)
-        end_choices(completion)
+            completion = await whole(response, target.dialect, self._record.received)
         now = time.monotonic()
         ticket.first_event(now)
         ticket.succeeded(now, _speed(completion.usage.completion_tokens, now - started))
@@ -180,9 +176,7 @@ class Attempts:
         stack = AsyncExitStack()
         try:
             response = await stack.enter_async_context(self._send(target, encoded, timeouts))
-            if response.status != 200:
-                body = self._record.received(await response.read())
-                raise target.dialect.decode_error(response.status, response.headers, body)
+            await check(response, target.dialect, self._record.received)
             stream = await TurnStream.open(stack, response, target.dialect, self._record.received, encoded.choices)
         except BaseException:
             await stack.aclose()

@@ -65,10 +65,7 @@ class Job:
         self._settled = 0
         """How many attempts there were when usage was last told: what they used is known."""
         self._broke_off = False
-        try:
-            self._plan = plan(self._request, self._model, surroundings)
-        except GatewayError as error:
-            raise normalised.as_written(error) from None
+        self._plan = plan(self._request, normalised.contents, self._model, surroundings)
         self._request.ClearField("provider")
         if self._record.traces:
             self._record.step(
@@ -91,7 +88,7 @@ class Job:
             raise GatewayError("out_of_range", f"messages has more than {limit} items", param="messages")
         normalised = normalise(request, deps.tools)
         check_model(request.model, deps.config, call.key)
-        grant = await deps.limiter.acquire(call.key, request)
+        grant = await deps.limiter.acquire(call.key, normalised.contents.tokens(request.max_completion_tokens))
         call.headers.update(grant.headers)
         try:
             return cls(deps, call, normalised, grant)
@@ -127,7 +124,7 @@ class Job:
                 async for piece in turn.stream:
                     if self._loop.active:
                         piece = [Run(chunk, []) for run in piece for chunk in run.chunks()]
-                    runs = [run for run in piece if self._passes(run.chunk, through)]
+                    runs = [run for run in piece if run.told or self._passes(run.chunk, through)]
                     if runs:
                         self._stamp(runs, target)
                         yield runs
@@ -195,7 +192,9 @@ class Job:
     def _stamp(self, runs: Runs, target: Target) -> Runs:
         """Say in chunks what is the gateway's to say, and return them."""
         call, model, provider = self._call, self._model, target.endpoint.provider
-        for chunk, _ in runs:
+        for chunk, _, told in runs:
+            if told:
+                continue
             chunk.id = call.generation_id
             chunk.object = "chat.completion.chunk"
             chunk.created = call.created

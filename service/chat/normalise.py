@@ -15,11 +15,12 @@ from gateway.v1.chat_request_pb2 import (
     ThinkingType,
     TraceLevel,
 )
-from gateway.v1.content_pb2 import ROLE_SYSTEM, TOOL_CALL_TYPE_CUSTOM, ChatMessage
+from gateway.v1.content_pb2 import ROLE_SYSTEM, ChatMessage
 from gateway.v1.tools_pb2 import Tool, ToolChoiceMode
 
 from service import codec
 from service.errors import GatewayError
+from service.routing import Contents, read_contents
 from service.tools import ServerTool, Settings
 
 _MESSAGE_PATH: Final = re.compile(r"^messages\[(\d+)\](.*)")
@@ -75,12 +76,14 @@ _ASKING = frozenset(
 class Normalised(NamedTuple):
     """A request ready for routing, with the gateway's own part of it.
 
-    `tools`: server tools by function name. `prepended`: messages that stand before those that the caller wrote.
+    `tools`: server tools by function name. `contents`: the paths in it are those that the caller wrote. `prepended`:
+    messages that stand before the caller's.
     """
 
     request: CreateChatCompletionRequest
     options: Options
     tools: Mapping[str, tuple[ServerTool, Settings]]
+    contents: Contents
     prepended: int = 0
 
     def as_written(self, error: GatewayError) -> GatewayError:
@@ -100,12 +103,13 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     Raises:
         GatewayError: fields contradict each other, or a server tool's settings are wrong.
     """
-    _check_calls(request)
+    contents = read_contents(request)
     prepended = 0
     if request.HasField("system"):
         prepended = 1
         message = ChatMessage(role=ROLE_SYSTEM, text=request.system)
         request.messages.insert(0, message)
+        contents = contents._replace(characters=contents.characters + len(request.system))
     if request.speed == "fast":
         request.service_tier = SERVICE_TIER_PRIORITY
     _merge_reasoning(request)
@@ -122,7 +126,7 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
     options = _NOTHING if given.isdisjoint(_ASKING) else _options(request, has_server_tools=bool(tools))
     for name in given & _OWN_FIELDS:
         request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
-    return Normalised(request, options, tools, prepended)
+    return Normalised(request, options, tools, contents, prepended)
 
 
 def _options(request: CreateChatCompletionRequest, *, has_server_tools: bool) -> Options:
@@ -321,16 +325,6 @@ def _name_of(tool: Tool) -> tuple[str, str]:
     if tool.HasField("custom"):
         return "custom", tool.custom.custom.name
     return "function", tool.function.function.name
-
-
-def _check_calls(request: CreateChatCompletionRequest) -> None:
-    """Refuse tool calls that do not say what was called."""
-    for place, message in enumerate(request.messages):
-        for number, call in enumerate(message.tool_calls):
-            kind = "custom" if call.type == TOOL_CALL_TYPE_CUSTOM else "function"
-            if not call.HasField(kind):  # type: ignore[arg-type]  # the stubs list literals
-                path = f"messages[{place}].tool_calls[{number}].{kind}"
-                raise GatewayError("missing_required_parameter", f"{path} is required", param=path)
 
 
 _NOTHING = _options(CreateChatCompletionRequest(), has_server_tools=False)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 
-from service.chat.accumulate import as_chunk, end_choices, has_content
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+
+from service.chat.accumulate import as_chunk, has_content
+from service.chat.reading import Received, decoding, whole
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import Dialect, Run, StreamDecoder
 from service.upstream import Event, Response
 
 Runs = Sequence[Run]
-Received = Callable[[bytes], bytes]
-"""Takes what came back, and returns it as it is to be read."""
 
 # Usage, or the end of the body, so that the connection can be used again.
 _AFTER_FINISH_S = 2.0
@@ -91,22 +92,24 @@ def _decoded(response: Response, dialect: Dialect, received: Received, choices: 
 
 async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
     """A JSON answer to a streamed call is a stream of one chunk."""
-    completion = dialect.decode(received(await response.read()))
-    end_choices(completion)
-    yield (Run(as_chunk(completion), []),)
+    yield (Run(as_chunk(await whole(response, dialect, received)), []),)
 
 
 async def _events(response: Response, decoder: StreamDecoder, received: Received) -> AsyncGenerator[Runs, None]:
     begun = False
+    last: ChatCompletionChunk | None = None
     try:
         async with aclosing(response.events()) as pieces:
             while (piece := await _next(pieces, decoder.finished)) is not None:
                 for start in range(0, len(piece), _EVENTS_AT_ONCE):
                     runs: list[Run] = []
                     try:
-                        for event in piece[start : start + _EVENTS_AT_ONCE]:
-                            data = received(event.data)
-                            _add(runs, decoder, event if data is event.data else event._replace(data=data))
+                        with decoding:
+                            for event in piece[start : start + _EVENTS_AT_ONCE]:
+                                if decoder.over:
+                                    break
+                                data = received(event.data)
+                                _add(runs, last, decoder, event if data is event.data else event._replace(data=data))
                     except ProviderFailure:
                         # What came with the failure goes out first, unless nothing did yet: then another can be asked.
                         if runs and (begun or decoder.finished):
@@ -114,7 +117,11 @@ async def _events(response: Response, decoder: StreamDecoder, received: Received
                         raise
                     if runs:
                         begun = True
+                        last = runs[-1].chunk
                         yield runs
+                if decoder.over:
+                    response.leave()
+                    break
     except ProviderFailure:
         # After its terminal event a stream has ended well, whatever its connection does then.
         if not decoder.finished:
@@ -123,13 +130,15 @@ async def _events(response: Response, decoder: StreamDecoder, received: Received
         raise ProviderFailure(FailureKind.CUT, "ended its stream without saying that it had finished")
 
 
-def _add(runs: list[Run], decoder: StreamDecoder, event: Event) -> None:
-    """Add what an event means to what those before it in its piece do."""
-    text = decoder.again(event) if runs else None
-    if text is not None:
-        runs[-1].texts.append(text)
-    else:
+def _add(runs: list[Run], last: ChatCompletionChunk | None, decoder: StreamDecoder, event: Event) -> None:
+    """Add what an event means to what those before it in its piece do; `last` is the last chunk of those before."""
+    text = decoder.again(event) if runs or last is not None else None
+    if text is None:
         runs += [Run(chunk, []) for chunk in decoder.decode(event)]
+    elif runs:
+        runs[-1].texts.append(text)
+    elif last is not None:
+        runs.append(Run(last, [text], told=True))
 
 
 async def _next(pieces: AsyncGenerator[Sequence[Event], None], finished: bool) -> Sequence[Event] | None:

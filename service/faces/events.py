@@ -38,8 +38,9 @@ class EventEncoder:
     def encode(self, runs: Sequence[Run]) -> bytes:
         """Return chunks as events. They are used up: some lose their text."""
         events: list[bytes] = []
-        for chunk, texts in runs:
-            events.append(self._event(chunk))
+        for chunk, texts, told in runs:
+            if not told:
+                events.append(self._event(chunk))
             for text in texts:
                 if self._fits:
                     events.append(b"%b%b%b" % (self._head, codec.dumps(text), self._tail))

@@ -47,6 +47,7 @@ class Exchange:
         "_rpc",
         "_sending",
         "_waiting",
+        "task",
     )
 
     def __init__(self, rpc: Any, loop: asyncio.AbstractEventLoop, core: Core) -> None:
@@ -65,6 +66,7 @@ class Exchange:
 
     def start(self, task: asyncio.Task[None]) -> None:
         """Let the core receive the request, and cancel the task that serves it when the caller leaves."""
+        self.task = task
         closing = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
 
         def closed(failed: bool) -> None:

@@ -87,7 +87,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def around(self, method: str, answer: Answer) -> Answer:
         """Return what answers a chat method: the same, with everything that a call goes through."""
         fail = _end if method.startswith(NATIVE_PREFIX) else _send_error
-        serve = self._serve(method, lambda _, exchange: answer(exchange), fail, Exchange.invocation_metadata, asks=True)
+        serve = self._serve(
+            method,
+            lambda _, exchange: answer(exchange),
+            fail,
+            Exchange.invocation_metadata,
+            lambda exchange: exchange.task,
+            asks=True,
+        )
 
         async def answer_call(exchange: Exchange) -> None:
             # A call counts once its request is there: Envoy asks no other worker before.
@@ -107,7 +114,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise GatewayError("invalid_value", "The request is no valid message.") from error
             return await inner(request, context)
 
-        behaviour = self._serve(method, answer, _abort, lambda _: _METADATA.get(), asks=False)
+        behaviour = self._serve(
+            method, answer, _abort, lambda _: _METADATA.get(), lambda _: _running_task(), asks=False
+        )
         return grpc.unary_unary_rpc_method_handler(behaviour, None, handler.response_serializer)
 
     def _serve(
@@ -116,6 +125,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         inner: Behaviour,
         fail: Callable[[Any, GatewayError, Call], Awaitable[None]],
         metadata_of: Callable[[Any], Metadata],
+        task_of: Callable[[Any], asyncio.Task[Any]],
         *,
         asks: bool,
     ) -> Behaviour:
@@ -124,7 +134,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def serve(request: Any, context: Any) -> Any:
             call = Call(f"chatcmpl-{ulid_now()}", _NOBODY, time.monotonic(), int(time.time()))
-            task = running_task()
+            task = task_of(context)
             runtime.enter(task)
             # Not in `finally`: what a typed method returns is sent afterwards, and a slow reader may keep it waiting.
             task.add_done_callback(runtime.leave)
@@ -211,8 +221,7 @@ def cut_short() -> GatewayError:
     return GatewayError("overloaded", message, retry_after=1)
 
 
-def running_task() -> asyncio.Task[Any]:
-    """Return the task that serves the call."""
+def _running_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task

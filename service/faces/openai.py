@@ -18,7 +18,7 @@ from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.events import EventEncoder
 from service.faces.exchange import Exchange
 from service.faces.http_body import EVENTS, JSON, packed, unpacked
-from service.faces.interceptor import CALL, Context, answer_headers, check_size, cut_short, log, running_task
+from service.faces.interceptor import CALL, Context, answer_headers, check_size, cut_short, log
 from service.faces.status import error_event
 from service.runtime import Runtime
 
@@ -95,7 +95,7 @@ async def _send_events(
     except asyncio.CancelledError:
         if not (lines.begun and runtime.overdue) or exchange.done():
             raise
-        running_task().uncancel()
+        exchange.task.uncancel()
         await lines.fail(cut_short(), call)
     except grpc.aio.InternalError:
         raise  # nobody reads any more

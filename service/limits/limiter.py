@@ -8,14 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-
 from service.config import Config, Key
 from service.errors import GatewayError
 from service.limits.buckets import CONCURRENCY_WAIT, Levels, Limits, headers, limits_of, refusal
 from service.limits.lost import StoreLost
 from service.limits.machine import MachineStore
-from service.routing import estimate_tokens
 
 if TYPE_CHECKING:
     from service.limits.shared import SharedStore
@@ -67,8 +64,8 @@ class Limiter:
         self._shared = None if self._url is None else _shared_store(self._url)
         self._replaced: dict[SharedStore, asyncio.Task[None]] = {}
 
-    async def acquire(self, key: Key, request: CreateChatCompletionRequest) -> Grant:
-        """Let a request of a key begin.
+    async def acquire(self, key: Key, tokens: int) -> Grant:
+        """Let a request of a key begin, which will use about so many tokens.
 
         Raises:
             GatewayError: rate_limit_exceeded, with the wait and the headers.
@@ -76,7 +73,8 @@ class Limiter:
         limits = limits_of(key)
         if limits is None:
             return Grant(_NO_HEADERS, None)
-        tokens = estimate_tokens(request) if limits.tokens is not None else 0
+        if limits.tokens is None:
+            tokens = 0
         shared = self._shared
         if shared is not None and not shared.lost:
             try:

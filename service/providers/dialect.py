@@ -31,15 +31,17 @@ class UpstreamRequest(NamedTuple):
 class Run(NamedTuple):
     """A chunk, and the texts of those right after it that differ from it in their text alone.
 
-    A chunk with any such texts has one choice, and in its delta nothing but `content`.
+    A chunk with any such texts has one choice, and in its delta nothing but `content`. `told`: the chunk itself is that
+    of the run before, and no new one; the texts go on from there.
     """
 
     chunk: ChatCompletionChunk
     texts: list[str]
+    told: bool = False
 
     def chunks(self) -> list[ChatCompletionChunk]:
-        """Return all chunks, each a message of its own."""
-        chunks = [self.chunk]
+        """Return all chunks that are new, each a message of its own."""
+        chunks = [] if self.told else [self.chunk]
         for text in self.texts:
             chunk = ChatCompletionChunk()
             chunk.CopyFrom(self.chunk)
@@ -54,6 +56,11 @@ class StreamDecoder(Protocol):
     @property
     def finished(self) -> bool:
         """Whether the stream's terminal event was seen, that of each choice. One that ends before has failed."""
+        ...
+
+    @property
+    def over(self) -> bool:
+        """Whether the provider has said that nothing more comes: usage neither. Some never say so."""
         ...
 
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:

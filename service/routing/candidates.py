@@ -14,6 +14,7 @@ from service.config import Config, Endpoint, Key, Provider
 from service.errors import GatewayError
 from service.keys import allows
 from service.providers.dialect import Dialect
+from service.routing.contents import Contents
 from service.routing.health import HealthBoard
 from service.routing.needs import Needs, find_lack, missing_parameters, read_needs
 from service.routing.order import Ordering, Target, ailing_last, arrange, fold
@@ -76,7 +77,7 @@ class _Verdict(NamedTuple):
     code: str | None = None
 
 
-def plan(request: CreateChatCompletionRequest, model_id: str, surroundings: Surroundings) -> Plan:
+def plan(request: CreateChatCompletionRequest, contents: Contents, model_id: str, surroundings: Surroundings) -> Plan:
     """Decide who is asked, in what order. `model_id` is one of the catalogue's; `request` is normalised.
 
     The same arguments, `rng` in the same state, give the same plan.
@@ -85,7 +86,7 @@ def plan(request: CreateChatCompletionRequest, model_id: str, surroundings: Surr
         GatewayError: model_not_allowed, no_allowed_provider or unsupported_by_model, when nobody is left.
     """
     preferences = _Preferences(request.provider) if request.HasField("provider") else _NO_PREFERENCES
-    needs = read_needs(request, model_id)
+    needs = read_needs(request, contents, model_id)
     targets: list[Target] = []
     refused: list[tuple[Endpoint, _Verdict]] = []
     for endpoint in surroundings.config.models[model_id].endpoints:

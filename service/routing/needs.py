@@ -12,8 +12,8 @@ from gateway.v1.tools_pb2 import ToolChoiceMode
 from service.codec import field_names
 from service.config import Endpoint
 from service.providers.parameters import PARAMETERS, takes
+from service.routing.contents import Contents
 
-CHARACTERS_PER_TOKEN = 4
 _MOST_CHARACTERS_PER_TOKEN = 6
 """Only odd texts have more, so a prompt that is too long even so is too long."""
 
@@ -71,26 +71,20 @@ class Needs(NamedTuple):
     prompt_characters: int
 
 
-def read_needs(request: CreateChatCompletionRequest, model_id: str) -> Needs:
+def read_needs(request: CreateChatCompletionRequest, contents: Contents, model_id: str) -> Needs:
     """Return what a normalised request asks of an endpoint."""
-    characters, inputs = _read_messages(request)
     given = frozenset(field_names(request))
     return Needs(
         model_id=model_id,
-        inputs=inputs,
+        inputs=contents.inputs,
         outputs=tuple([_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS]),
         parameters=_PARAMETERS & given,
         capabilities=()
         if given.isdisjoint(_CAPABILITIES)
         else tuple(name for name, asks in _CAPABILITIES.items() if name in given and asks(request)),
         max_tokens=request.max_completion_tokens,
-        prompt_characters=characters,
+        prompt_characters=contents.characters,
     )
-
-
-def estimate_tokens(request: CreateChatCompletionRequest) -> int:
-    """Return roughly how many tokens a request will use: a token for four characters, and all it may generate."""
-    return _read_messages(request)[0] // CHARACTERS_PER_TOKEN + request.max_completion_tokens
 
 
 def find_lack(needs: Needs, endpoint: Endpoint) -> Lack | None:
@@ -121,23 +115,3 @@ def missing_parameters(needs: Needs, endpoint: Endpoint) -> list[str]:
     if endpoint.supported_parameters is None:
         return []
     return sorted(name for name in needs.parameters if not takes(endpoint, name))
-
-
-def _read_messages(request: CreateChatCompletionRequest) -> tuple[int, dict[str, str]]:
-    """Return the characters of all text, and the kinds of input by the path of the first part of that kind."""
-    characters = 0
-    inputs: dict[str, str] = {}
-    for place, message in enumerate(request.messages):
-        match message.WhichOneof("content"):
-            case "text":
-                characters += len(message.text)
-            case "parts":
-                for number, part in enumerate(message.parts.parts):
-                    kind = part.WhichOneof("part")
-                    if kind == "text":
-                        characters += len(part.text.text)
-                    elif kind in ("image", "audio", "video", "file") and kind not in inputs:
-                        inputs[kind] = f"messages[{place}].content[{number}]"
-        for call in message.tool_calls:
-            characters += len(call.function.arguments)
-    return characters, inputs

@@ -22,6 +22,10 @@ _PIECE_BYTES = 256 * 1024
 """A larger body is written piece by piece, so that it does not hold up the event loop, least of all with TLS."""
 
 
+_REST_S = 2.0
+"""What is left of an answer that nobody wants more of has so long to come."""
+
+
 class Malformed(Exception):
     """The other side does not speak valid HTTP."""
 
@@ -49,12 +53,16 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self.answered = False
         """Whether any byte of an answer has come."""
+        self.left = False
+        """Whether its user wants no more of the answer, though some is to come."""
         self._loop = asyncio.get_running_loop()
         self._on_lost = on_lost
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Malformed | Lost | None = None
+        self._at_rest: Callable[[Connection], None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._has_head = False
         self._ends_by_closing = False
@@ -85,7 +93,7 @@ class Connection(asyncio.Protocol):
             Lost: the connection ended before.
         """
         self.headers = {}
-        self.answered = self._has_head = self._complete = self._sent = False
+        self.answered = self.left = self._has_head = self._complete = self._sent = False
         self._head_bytes = self._unread = 0
         self._gathers = False
         # The answer before may have been left unread.
@@ -128,6 +136,15 @@ class Connection(asyncio.Protocol):
         """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
         self._gathers = True
 
+    def finish(self, at_rest: Callable[[Connection], None]) -> None:
+        """Let the rest of an answer come that nobody reads, then call `at_rest`; of much or late rests end it."""
+        self._at_rest = at_rest
+        self._patience = self._loop.call_later(_REST_S, self.abort)
+        self._gathers = False
+        if self._held:
+            self.go_on()
+        self._skip()
+
     def go_on(self) -> None:
         """See `service.upstream.gathering.Reader`."""
         self._held = False
@@ -141,6 +158,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection at once. Whoever waits on it reads `Lost`."""
+        self._stop_skipping()
         self._failure = self._failure or Lost(None)
         self._wake()
         if self._transport is not None:
@@ -170,6 +188,9 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._break()
+        elif self._at_rest is not None:
+            self._skip()
+            return
         elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -187,6 +208,7 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         if exc is None:
             self.eof_received()
+        self._stop_skipping()
         self._failure = self._failure or Lost(exc)
         self._wake()
         self._on_lost(self)
@@ -241,6 +263,19 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()
 
+    def _skip(self) -> None:
+        """See whether the rest has come that nobody reads."""
+        at_rest = self._at_rest
+        if at_rest is not None and (self._complete or self._unread > _MAX_UNREAD_BYTES):
+            self._stop_skipping()
+            at_rest(self)
+
+    def _stop_skipping(self) -> None:
+        self._at_rest = None
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
     async def _write_pieces(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
         transport.write(head)
         view = memoryview(body)
@@ -260,7 +295,7 @@ class Connection(asyncio.Protocol):
 
     def _hold(self) -> None:
         """Hand nothing more on for a moment, where events are to be gathered."""
-        if not (self._gathers and self.gathering.busy) or self._held or self._complete or self._failure is not None:
+        if not (self._gathers and self.gathering.hold_s) or self._held or self._complete or self._failure is not None:
             return
         self._held = True
         self.gathering.hold(self)

@@ -43,6 +43,9 @@ class ScriptedResponse:
                 self._answered = True
                 yield events
 
+    def leave(self) -> None:
+        """See `Response.leave`: there is no connection."""
+
     async def _play(self) -> AsyncIterator[bytes]:
         for place, step in enumerate(self._script.steps):
             if step.delay > 0:

@@ -171,6 +171,10 @@ class NetworkResponse:
         finally:
             gathering.end()
 
+    def leave(self) -> None:
+        """See `Response.leave`."""
+        self._connection.left = True
+
     def _broken(self) -> ProviderFailure:
         expired = self._watch.expired
         if expired is not None:

@@ -99,7 +99,11 @@ class Pool:
         return connection
 
     def give_back(self, connection: Connection) -> None:
-        """Keep a connection for the next request if it can serve one, else end it."""
+        """Keep a connection for the next request if it can serve one, or soon will, else end it."""
+        if connection.left and not connection.reusable:
+            connection.left = False
+            connection.finish(self.give_back)
+            return
         if not connection.reusable:
             connection.abort()
             return

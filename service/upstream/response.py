@@ -103,3 +103,10 @@ class Response(Protocol):
             ProviderFailure: TIMEOUT; CUT, the body broke off; MALFORMED, an event is larger than the provider's limit.
         """
         ...
+
+    def leave(self) -> None:
+        """Say that no more of the body is wanted, and that little more will come.
+
+        The connection is used again once that has come, and closed if it does not soon.
+        """
+        ...

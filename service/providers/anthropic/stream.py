@@ -34,6 +34,11 @@ class AnthropicStreamDecoder:
         self._blocks: dict[int, dict[str, Any]] = {}
         self._parts: dict[int, list[str]] = {}
 
+    @property
+    def over(self) -> bool:
+        """Whether the message has stopped."""
+        return self.finished
+
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """Return the chunks that an event means.
 

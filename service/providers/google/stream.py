@@ -41,6 +41,11 @@ class GoogleStreamDecoder:
         self._candidates: dict[int, _Candidate] = {}
 
     @property
+    def over(self) -> bool:
+        """Never: only the end of the body says that nothing more comes."""
+        return False
+
+    @property
     def finished(self) -> bool:
         """Whether every candidate has ended, or the prompt was blocked."""
         candidates = self._candidates

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, ServiceTier
+from gateway.v1.chat_request_pb2 import SERVICE_TIER_STANDARD, CreateChatCompletionRequest
 from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_NONE
 
 from service.codec import dumps, to_json
@@ -82,7 +82,7 @@ def encode(
     body["messages"] = adapt_messages(given["messages"], endpoint.supported_parameters or frozenset(), report)
     if "tools" in body and not _lists(endpoint, "cache_control"):
         body["tools"] = [without_cache_control(tool, report) for tool in body["tools"]]
-    if request.service_tier == ServiceTier.SERVICE_TIER_STANDARD and "service_tier" in body:
+    if request.service_tier == SERVICE_TIER_STANDARD and "service_tier" in body:
         body["service_tier"] = "default"
     if request.HasField("max_completion_tokens"):
         body[_token_limit(provider, refused)] = request.max_completion_tokens

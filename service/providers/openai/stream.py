@@ -41,19 +41,25 @@ class _Choice:
 class OpenAiStreamDecoder:
     """Decodes one stream. See `service.providers.dialect.StreamDecoder`."""
 
-    __slots__ = ("_alike", "_choices", "_expected", "_held", "_unfinished")
+    __slots__ = ("_alike", "_choices", "_done", "_expected", "_held", "_unfinished")
 
     def __init__(self, choices: int) -> None:
         self._expected = choices
         self._choices: dict[int, _Choice] = {}
         self._held: dict[str, str] = {}
         self._unfinished = 0
+        self._done = False
         self._alike = Alike("content", _text_of)
 
     @property
     def finished(self) -> bool:
         """Whether every choice has its `finish_reason`."""
         return self._unfinished == 0 and len(self._choices) >= self._expected
+
+    @property
+    def over(self) -> bool:
+        """Whether `[DONE]` has come, after all that it has to."""
+        return self._done and self.finished
 
     def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
         """Return the chunk of an event; none for `[DONE]`, and for what only repeats that a choice has ended.
@@ -64,6 +70,7 @@ class OpenAiStreamDecoder:
         data = event.data.strip()
         if data == b"[DONE]":
             self._expected = 1
+            self._done = True
             return ()
         if not data:
             return ()

@@ -11,20 +11,23 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, StreamOptions
 from gateway.v1.chat_response_pb2 import ChatCompletion, ChatCompletionChunk
 from gateway.v1.content_pb2 import ROLE_USER, ChatMessage
 from gateway.v1.tools_pb2 import DatetimeTool, Tool
 
 from service.chat import Call, ChatCompletions, Deps
 from service.config import Config, Key
-from service.errors import GatewayError
+from service.errors import GatewayError, ProviderFailure
 from service.limits import Limiter
 from service.providers import DIALECTS
+from service.providers.dialect import Dialect, StreamDecoder
+from service.providers.openai import OpenAiDialect
+from service.providers.openai.stream import OpenAiStreamDecoder
 from service.routing import HealthBoard
 from service.telemetry import Masker
 from service.tools import REGISTRY
-from service.upstream import Upstream
+from service.upstream import Event, Upstream
 from tests.fakes.wire import Answer, Connection, Request, event, head, serve, whole
 
 CLOCK = {"index": 0, "id": "c1", "type": "function", "function": {"name": "gateway_datetime", "arguments": "{}"}}
@@ -33,7 +36,9 @@ KEY = Key(name="k", sha256="0" * 64)
 
 
 @asynccontextmanager
-async def chat_with(answer: Answer, limiter: Limiter | None = None) -> AsyncIterator[ChatCompletions]:
+async def chat_with(
+    answer: Answer, limiter: Limiter | None = None, dialects: Mapping[str, Dialect] = DIALECTS
+) -> AsyncIterator[ChatCompletions]:
     """Give the use case with one model, `m`, of one provider of the openai dialect."""
     async with serve(answer) as server:
         config = Config.model_validate(
@@ -45,7 +50,7 @@ async def chat_with(answer: Answer, limiter: Limiter | None = None) -> AsyncIter
         upstream, limiter = Upstream(config.providers, {}), limiter or Limiter(config, 0, None)
         board, masker, draw = HealthBoard(config), Masker(config), random.Random(1)
         try:
-            yield ChatCompletions(Deps(config, DIALECTS, upstream, board, limiter, REGISTRY, masker, draw))
+            yield ChatCompletions(Deps(config, dialects, upstream, board, limiter, REGISTRY, masker, draw))
         finally:
             await upstream.close()
             await limiter.close()
@@ -207,7 +212,7 @@ async def charged(answer: Answer, ask: Callable[[ChatCompletions], Awaitable[Non
     limiter = Limiter(Config(providers={}, models={}), 0, None, lambda: 1000.0)
 
     async def left() -> int:
-        grant = await limiter.acquire(LIMITED, CreateChatCompletionRequest())
+        grant = await limiter.acquire(LIMITED, 0)
         await grant.release(0)
         return int(grant.headers["x-ratelimit-remaining-tokens"])
 
@@ -260,3 +265,79 @@ async def test_a_request_that_was_refused_is_charged_nothing() -> None:
             await chat.complete(asks(max_completion_tokens=_MOST), call(LIMITED))
 
     assert await charged(answer, ask) <= 1
+
+
+class Surprised(OpenAiDialect):
+    """A decoder with a mistake in it."""
+
+    def decode(self, body: bytes) -> ChatCompletion:
+        raise KeyError("choices")
+
+    def decode_error(self, status: int, headers: Mapping[str, str], body: bytes) -> ProviderFailure:
+        raise KeyError("error")
+
+    def stream_decoder(self, choices: int = 1) -> StreamDecoder:
+        return SurprisedLater(choices)
+
+
+class SurprisedLater(OpenAiStreamDecoder):
+    """A decoder with a mistake in how it reads the second event."""
+
+    def decode(self, event: Event) -> Sequence[ChatCompletionChunk]:
+        if b"second" in event.data:
+            raise KeyError("choices")
+        return super().decode(event)
+
+    def again(self, event: Event) -> str | None:
+        return None
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_that_no_decoder_foresaw_is_the_providers_failure(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another provider is asked, or the caller told of this one, and the log says where it happened."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(whole(status, {}))
+
+    async with chat_with(answer, dialects={"openai": Surprised()}) as chat:
+        with pytest.raises(GatewayError) as caught:
+            await chat.complete(asks(meta=True), call())
+    assert caught.value.code == "all_providers_failed"
+    assert caught.value.details[0]["outcome"] == "malformed_answer"
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [KeyError]
+
+
+async def test_what_came_before_an_event_that_no_decoder_foresaw_is_sent() -> None:
+    first, second = ({"choices": [{"index": 0, "delta": {"content": text}}]} for text in ("first", "second"))
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", "Connection: close") + event(first))
+        await asyncio.sleep(0.05)
+        await connection.send(event(second))
+        connection.close()
+
+    surprised = {"openai": Surprised()}
+    async with chat_with(answer, dialects=surprised) as chat, await chat.open(asks(), call()) as stream:
+        (run,) = await anext(stream)
+        with pytest.raises(GatewayError) as caught:
+            await anext(stream)
+    assert run.chunk.choices[0].delta.content == "first"
+    assert caught.value.code == "upstream_stream_broken"
+
+
+async def test_a_stream_ends_with_the_word_that_nothing_more_comes() -> None:
+    """And not when its body does: some providers take their time with that."""
+    left = asyncio.Event()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        said = {"choices": [{"index": 0, "delta": {"content": "all"}, "finish_reason": "stop"}], "usage": USAGE}
+        await connection.send(head(200, "text/event-stream") + event(said) + event("[DONE]"))
+        await left.wait()
+        connection.close()
+
+    async with chat_with(answer) as chat, asyncio.timeout(1.5):
+        chunks = await streamed(chat, asks(stream_options=StreamOptions(include_usage=True)))
+        left.set()
+    assert chunks[-1].usage.total_tokens == USAGE["total_tokens"]

@@ -38,6 +38,9 @@ class Pieces:
         for piece in self._pieces:
             yield piece
 
+    def leave(self) -> None:
+        """See `service.upstream.Response`."""
+
 
 def event(delta: dict[str, Any], *, finish_reason: str | None = None, index: int = 0, name: str = "message") -> Event:
     choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
@@ -88,6 +91,19 @@ def test_a_stream_means_the_same_however_it_is_cut_into_pieces(stream: list[Even
     places = [0, *sorted(min(cut, len(whole)) for cut in cuts), len(whole)]
     pieces = [whole[start:stop] for start, stop in pairwise(places)]
     assert chunks(read(pieces)) == chunks(read([[each] for each in whole]))
+
+
+def test_what_differs_from_the_piece_before_in_its_text_alone_is_texts_alone() -> None:
+    pieces = [[event({"role": "assistant"})], *([event({"content": text})] for text in "abc")]
+    end = [[event({"content": "d"}), event({}, finish_reason="stop")]]
+    (_,), (first,), (second,), (third,), (fourth, last) = read([*pieces, *end])
+    assert [(run.texts, run.told) for run in (first, second, third, fourth, last)] == [
+        ([], False),
+        (["b"], True),
+        (["c"], True),
+        (["d"], True),
+        ([], False),
+    ]
 
 
 def test_events_of_a_piece_that_differ_in_their_text_alone_are_one_run() -> None:

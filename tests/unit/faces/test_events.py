@@ -51,3 +51,23 @@ def test_events_are_the_codecs(stream: list[Run], together: int) -> None:
     encoder = EventEncoder()
     pieces = [stream[at : at + together] for at in range(0, len(stream), together)]
     assert b"".join(encoder.encode(piece) for piece in pieces) == expected
+
+
+@given(st.lists(runs(), min_size=1, max_size=4), st.lists(TEXTS, min_size=1, max_size=3))
+def test_texts_that_come_in_a_later_piece_are_written_as_if_they_had_come_in_the_same(
+    stream: list[Run], later: list[str]
+) -> None:
+    *before, (chunk, texts, _) = stream
+    choice = chunk.choices.add() if len(chunk.choices) != 1 else chunk.choices[0]
+    del chunk.choices[:-1]
+    choice.CopyFrom(ChunkChoice(delta=Delta(content=choice.delta.content)))
+    whole = [Run(copied(run.chunk), run.texts) for run in before] + [Run(copied(chunk), [*texts, *later])]
+    encoder = EventEncoder()
+    events = encoder.encode([*before, Run(chunk, texts)]) + encoder.encode([Run(chunk, later, told=True)])
+    assert events == EventEncoder().encode(whole)
+
+
+def copied(chunk: ChatCompletionChunk) -> ChatCompletionChunk:
+    copy = ChatCompletionChunk()
+    copy.CopyFrom(chunk)
+    return copy

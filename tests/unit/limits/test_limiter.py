@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.content_pb2 import ChatMessage
 
 from service.config import Config, Key
 from service.errors import GatewayError
@@ -19,7 +17,8 @@ CONFIG = Config.model_validate(
         "models": {"m": {"endpoints": [{"provider": "local", "model": "m"}]}},
     }
 )
-REQUEST = CreateChatCompletionRequest(messages=[ChatMessage(text="x" * 40)], max_completion_tokens=90)
+TOKENS = 100
+"""What a request is thought to use."""
 
 
 def key(**limits: Any) -> Key:
@@ -42,7 +41,7 @@ def limiter(clock: Clock, path: Path | None = None) -> Limiter:
 
 async def test_a_key_without_limits_is_let_through() -> None:
     subject = limiter(Clock())
-    grant = await subject.acquire(key(), REQUEST)
+    grant = await subject.acquire(key(), TOKENS)
     assert grant.headers == {}
     await grant.release(100)
     assert subject.notes() == ()
@@ -53,20 +52,20 @@ async def test_requests_per_minute() -> None:
     clock = Clock()
     subject = limiter(clock)
     limited = key(requests_per_minute=2)
-    grants = [await subject.acquire(limited, REQUEST) for _ in range(2)]
+    grants = [await subject.acquire(limited, TOKENS) for _ in range(2)]
     assert grants[1].headers == {
         "x-ratelimit-limit-requests": "2",
         "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "1m0s",
     }
     with pytest.raises(GatewayError) as raised:
-        await subject.acquire(limited, REQUEST)
+        await subject.acquire(limited, TOKENS)
     error = raised.value
     assert (error.code, error.http_status, error.retry_after) == ("rate_limit_exceeded", 429, 30)
     assert error.message == "The API key's limit of 2 requests per minute is reached. Try again in 30 s."
     assert error.headers["x-ratelimit-remaining-requests"] == "0"
     clock.now += 30
-    await subject.acquire(limited, REQUEST)
+    await subject.acquire(limited, TOKENS)
     await subject.close()
 
 
@@ -74,18 +73,18 @@ async def test_tokens_per_minute() -> None:
     clock = Clock()
     subject = limiter(clock)
     limited = key(tokens_per_minute=150)
-    grant = await subject.acquire(limited, REQUEST)
+    grant = await subject.acquire(limited, TOKENS)
     assert grant.headers["x-ratelimit-remaining-tokens"] == "50"
     with pytest.raises(GatewayError) as raised:
-        await subject.acquire(limited, REQUEST)
+        await subject.acquire(limited, TOKENS)
     assert raised.value.retry_after == pytest.approx(20)
     await grant.release(20)
     await grant.release(0)
-    grant = await subject.acquire(limited, REQUEST)
+    grant = await subject.acquire(limited, TOKENS)
     assert grant.headers["x-ratelimit-remaining-tokens"] == "30"
     await grant.release(0, at_least_estimate=True)
     with pytest.raises(GatewayError):
-        await subject.acquire(limited, REQUEST)
+        await subject.acquire(limited, TOKENS)
     await subject.close()
 
 
@@ -93,9 +92,9 @@ async def test_more_than_the_estimate_is_taken_on_top_of_it() -> None:
     subject = limiter(Clock())
     limited = key(tokens_per_minute=350)
     for at_least_estimate in (False, True):
-        grant = await subject.acquire(limited, REQUEST)
+        grant = await subject.acquire(limited, TOKENS)
         await grant.release(120, at_least_estimate=at_least_estimate)
-    grant = await subject.acquire(limited, REQUEST)
+    grant = await subject.acquire(limited, TOKENS)
     assert grant.headers["x-ratelimit-remaining-tokens"] == "10"
     await subject.close()
 
@@ -103,11 +102,11 @@ async def test_more_than_the_estimate_is_taken_on_top_of_it() -> None:
 async def test_requests_at_once() -> None:
     subject = limiter(Clock())
     limited = key(concurrency=1)
-    grant = await subject.acquire(limited, REQUEST)
+    grant = await subject.acquire(limited, TOKENS)
     with pytest.raises(GatewayError, match="1 requests at once"):
-        await subject.acquire(limited, REQUEST)
+        await subject.acquire(limited, TOKENS)
     await grant.release(0, at_least_estimate=True)
-    await subject.acquire(limited, REQUEST)
+    await subject.acquire(limited, TOKENS)
     await subject.close()
 
 
@@ -115,8 +114,8 @@ async def test_workers_of_one_file_share_limits(tmp_path: Path) -> None:
     clock = Clock()
     path = str(tmp_path / "limits")
     first, second = (Limiter(CONFIG, index, path, clock) for index in range(2))
-    await first.acquire(key(requests_per_minute=1), REQUEST)
+    await first.acquire(key(requests_per_minute=1), TOKENS)
     with pytest.raises(GatewayError):
-        await second.acquire(key(requests_per_minute=1), REQUEST)
+        await second.acquire(key(requests_per_minute=1), TOKENS)
     await first.close()
     await second.close()

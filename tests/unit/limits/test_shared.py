@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.content_pb2 import ChatMessage
 from redis.asyncio import Redis
 
 from service.config import Config, Key
@@ -19,7 +17,8 @@ from service.errors import GatewayError
 from service.limits import Limiter
 from tests.fakes.redis_server import BINARY, PASSWORD, RedisServer
 
-REQUEST = CreateChatCompletionRequest(messages=[ChatMessage(text="x" * 40)], max_completion_tokens=90)
+TOKENS = 100
+"""What a request is thought to use."""
 
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no redis-server is installed")
@@ -62,7 +61,7 @@ def replica(server: RedisServer) -> Limiter:
 
 async def refused(limiter: Limiter, limited: Key) -> GatewayError:
     with pytest.raises(GatewayError) as raised:
-        await limiter.acquire(limited, REQUEST)
+        await limiter.acquire(limited, TOKENS)
     return raised.value
 
 
@@ -70,7 +69,7 @@ async def test_replicas_share_requests_per_minute(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     limited = key(requests_per_minute=3)
     for limiter in (first, second, first):
-        grant = await limiter.acquire(limited, REQUEST)
+        grant = await limiter.acquire(limited, TOKENS)
     assert grant.headers["x-ratelimit-remaining-requests"] == "0"
     error = await refused(second, limited)
     assert error.code == "rate_limit_exceeded"
@@ -83,7 +82,7 @@ async def test_replicas_share_requests_per_minute(server: RedisServer) -> None:
 async def test_replicas_share_tokens_per_minute(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     limited = key(tokens_per_minute=150)
-    grant = await first.acquire(limited, REQUEST)
+    grant = await first.acquire(limited, TOKENS)
     await refused(second, limited)
     await grant.release(10)
     grant = await acquire_soon(second, limited)
@@ -96,7 +95,7 @@ async def acquire_soon(limiter: Limiter, limited: Key) -> Any:
     """Acquire as soon as what was released in the background is settled."""
     for _ in range(100):
         try:
-            return await limiter.acquire(limited, REQUEST)
+            return await limiter.acquire(limited, TOKENS)
         except GatewayError:
             await asyncio.sleep(0.01)
     raise AssertionError("the limit does not open")
@@ -105,8 +104,8 @@ async def acquire_soon(limiter: Limiter, limited: Key) -> Any:
 async def test_replicas_share_requests_at_once(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
     limited = key(concurrency=2)
-    grant = await first.acquire(limited, REQUEST)
-    await second.acquire(limited, REQUEST)
+    grant = await first.acquire(limited, TOKENS)
+    await second.acquire(limited, TOKENS)
     await refused(first, limited)
     await grant.release(0, at_least_estimate=True)
     await grant.release(0, at_least_estimate=True)
@@ -118,23 +117,23 @@ async def test_replicas_share_requests_at_once(server: RedisServer) -> None:
 
 async def test_a_closed_replica_takes_its_counts_with_it(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
-    await first.acquire(key(concurrency=1), REQUEST)
+    await first.acquire(key(concurrency=1), TOKENS)
     await refused(second, key(concurrency=1))
     await first.close()
-    await second.acquire(key(concurrency=1), REQUEST)
+    await second.acquire(key(concurrency=1), TOKENS)
     await second.close()
 
 
 async def test_a_dead_replicas_counts_are_dropped(server: RedisServer) -> None:
     first, second = replica(server), replica(server)
-    await first.acquire(key(concurrency=1), REQUEST)
+    await first.acquire(key(concurrency=1), TOKENS)
     async with Redis.from_url(server.url) as client:
         # What half a minute without a sign of life does.
         lives = [name async for name in client.scan_iter("chat-gateway:limits:worker:*")]
         assert len(lives) == 1
         assert 0 < await client.ttl(lives[0]) <= 30
         await client.delete(*lives)
-    await second.acquire(key(concurrency=1), REQUEST)
+    await second.acquire(key(concurrency=1), TOKENS)
     await first.close()
     await second.close()
 
@@ -143,7 +142,7 @@ async def test_a_caller_that_hangs_up_while_redis_is_asked_holds_nothing(server:
     limiter = replica(server)
     limited = key(concurrency=1)
     for _ in range(20):
-        asking = asyncio.create_task(limiter.acquire(limited, REQUEST))
+        asking = asyncio.create_task(limiter.acquire(limited, TOKENS))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         asking.cancel()
@@ -158,7 +157,7 @@ async def test_many_at_once_are_counted_exactly(server: RedisServer, caplog: pyt
         caplog.clear()
         limiters = [replica(server) for _ in range(3)]
         limited = key(requests_per_minute=30).model_copy(update={"name": f"many-{attempt}"})
-        asked = [limiter.acquire(limited, REQUEST) for limiter in limiters for _ in range(20)]
+        asked = [limiter.acquire(limited, TOKENS) for limiter in limiters for _ in range(20)]
         found = await asyncio.gather(*asked, return_exceptions=True)
         for limiter in limiters:
             await limiter.close()
@@ -176,16 +175,16 @@ async def test_redis_goes_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptu
     limiter = replica(server)
     limited = key(requests_per_minute=3, concurrency=3)
     try:
-        early = await limiter.acquire(limited, REQUEST)
+        early = await limiter.acquire(limited, TOKENS)
         assert limiter.notes() == ()
 
         server.stop()
         began = time.monotonic()
-        grant = await limiter.acquire(limited, REQUEST)
+        grant = await limiter.acquire(limited, TOKENS)
         assert time.monotonic() - began < 1
         assert limiter.notes() == ("redis: limits are local",)
         assert grant.headers["x-ratelimit-remaining-requests"] == "2"
-        await limiter.acquire(limited, REQUEST)
+        await limiter.acquire(limited, TOKENS)
         await early.release(5)
 
         server.start()
@@ -193,7 +192,7 @@ async def test_redis_goes_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptu
         while limiter.notes():
             assert time.monotonic() < until
             await asyncio.sleep(0.05)
-        shared = await limiter.acquire(limited, REQUEST)
+        shared = await limiter.acquire(limited, TOKENS)
         assert shared.headers["x-ratelimit-remaining-requests"] == "2"
         await grant.release(5)
         await shared.release(5)
@@ -210,10 +209,10 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for() -> None:
     port = silent.sockets[0].getsockname()[1]
     limiter = Limiter(config(f"redis://127.0.0.1:{port}"), 0, None)
     began = time.monotonic()
-    await limiter.acquire(key(requests_per_minute=3), REQUEST)
+    await limiter.acquire(key(requests_per_minute=3), TOKENS)
     assert time.monotonic() - began < 5
     began = time.monotonic()
-    await limiter.acquire(key(requests_per_minute=3), REQUEST)
+    await limiter.acquire(key(requests_per_minute=3), TOKENS)
     assert time.monotonic() - began < 0.5
     assert limiter.notes() == ("redis: limits are local",)
     await limiter.close()
@@ -223,9 +222,9 @@ async def test_a_redis_that_does_not_answer_is_not_waited_for() -> None:
 async def test_a_reload_brings_redis_and_takes_it_away(server: RedisServer) -> None:
     limiter = Limiter(config(None), 0, None)
     limited = key(requests_per_minute=1)
-    local = await limiter.acquire(limited, REQUEST)
+    local = await limiter.acquire(limited, TOKENS)
     limiter.reload(config(server.url))
-    shared = await limiter.acquire(limited, REQUEST)
+    shared = await limiter.acquire(limited, TOKENS)
     limiter.reload(config(None))
     await refused(limiter, limited)
     await local.release(1)
@@ -235,7 +234,7 @@ async def test_a_reload_brings_redis_and_takes_it_away(server: RedisServer) -> N
 
 async def test_a_replaced_redis_is_let_go_once_what_began_there_has_ended(server: RedisServer) -> None:
     limiter = replica(server)
-    grant = await limiter.acquire(key(concurrency=1), REQUEST)
+    grant = await limiter.acquire(key(concurrency=1), TOKENS)
     limiter.reload(config(None))
     async with Redis.from_url(server.url) as client:
         for _ in range(20):
@@ -243,7 +242,7 @@ async def test_a_replaced_redis_is_let_go_once_what_began_there_has_ended(server
         await grant.release(5)
         await alone_soon(client)
     other = replica(server)
-    await other.acquire(key(concurrency=1), REQUEST)
+    await other.acquire(key(concurrency=1), TOKENS)
     await other.close()
     await limiter.close()
 
@@ -264,7 +263,7 @@ async def lives(client: Redis) -> list[bytes]:
 
 async def test_a_limiter_that_ends_lets_go_of_a_replaced_redis_too(server: RedisServer) -> None:
     limiter = replica(server)
-    await limiter.acquire(key(concurrency=1), REQUEST)
+    await limiter.acquire(key(concurrency=1), TOKENS)
     limiter.reload(config(None))
     await limiter.close()
     async with Redis.from_url(server.url) as client:
@@ -274,7 +273,7 @@ async def test_a_limiter_that_ends_lets_go_of_a_replaced_redis_too(server: Redis
 async def test_a_reload_that_fails_changes_nothing(server: RedisServer) -> None:
     limiter = replica(server)
     limited = key(requests_per_minute=1)
-    await limiter.acquire(limited, REQUEST)
+    await limiter.acquire(limited, TOKENS)
     for _ in range(2):
         with pytest.raises(ValueError, match="db"):
             limiter.reload(config("redis://127.0.0.1:1/0?db=first"))

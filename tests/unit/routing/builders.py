@@ -14,7 +14,7 @@ from service.config import Config, Endpoint, Key
 from service.errors import FailureKind, ProviderFailure
 from service.providers import DIALECTS as REAL
 from service.providers.dialect import Dialect
-from service.routing import HealthBoard, Plan, Surroundings, Target, plan
+from service.routing import HealthBoard, Plan, Surroundings, Target, plan, read_contents
 
 MODEL = "acme/m"
 
@@ -73,8 +73,10 @@ class Routing:
         self.board = HealthBoard(self.config)
 
     def plan(self, request: CreateChatCompletionRequest | None = None, sticky_key: str = "") -> Plan:
+        asked = request or ask()
         return plan(
-            request or ask(),
+            asked,
+            read_contents(asked),
             MODEL,
             Surroundings(
                 config=self.config,

@@ -36,7 +36,7 @@ from gateway.v1.tools_pb2 import (
 )
 
 from service.errors import GatewayError
-from service.routing import estimate_tokens, larger_context
+from service.routing import larger_context, read_contents
 from tests.unit.routing.builders import MODEL, Routing, ask, caller, catalogue, left, order
 
 TOOLS = [Tool(function=FunctionTool(function=FunctionDefinition(name="f")))]
@@ -298,4 +298,4 @@ def test_tokens_are_estimated_from_text_and_the_limit() -> None:
     request = CreateChatCompletionRequest(
         messages=[ChatMessage(text="x" * 400), ChatMessage(parts=parts)], max_completion_tokens=50
     )
-    assert estimate_tokens(request) == 160
+    assert read_contents(request).tokens(request.max_completion_tokens) == 160

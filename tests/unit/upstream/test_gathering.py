@@ -224,23 +224,38 @@ async def test_of_many_that_are_due_few_go_on_in_a_turn(readers: int, late_s: fl
     assert max(Counter(in_turn).values()) == a_turn
 
 
+class Work:
+    """The clock of a thread that works for a share of the time, which depends on how long readers are held."""
+
+    def __init__(self, share: Callable[[], float]) -> None:
+        self._share = share
+        self._spent, self._at = 0.0, asyncio.get_running_loop().time()
+
+    def __call__(self) -> float:
+        now = asyncio.get_running_loop().time()
+        self._spent, self._at = self._spent + self._share() * (now - self._at), now
+        return self._spent
+
+
 async def test_a_busy_worker_gathers_until_it_has_much_less_to_do() -> None:
     """Gathering itself takes load away, and is not to end by that."""
-    share, spent = 0.0, 0.0
-    begun = asyncio.get_running_loop().time()
-
-    def work() -> float:
-        nonlocal spent, begun
-        now = asyncio.get_running_loop().time()
-        spent, begun = spent + share * (now - begun), now
-        return spent
-
-    gathering = Gathering(work)
+    share = 0.0
+    gathering = Gathering(Work(lambda: share))
     gathering.begin()
     seen = []
     for load in (0.5, 0.9, 0.5, 0.1):
         share = load
         await asyncio.sleep(LOOKS_S)
-        seen.append(gathering.busy)
+        seen.append(gathering.hold_s)
     gathering.end()
-    assert seen == [False, True, True, False]
+    assert seen == [0.0, 0.02, 0.02, 0.0]
+
+
+async def test_readers_are_held_for_no_longer_than_is_of_use() -> None:
+    """The first step takes away enough of the load, so there is no second."""
+    gathering = Gathering(Work(lambda: 0.5 if gathering.hold_s else 0.9))
+    gathering.begin()
+    await asyncio.sleep(LOOKS_S)
+    held = gathering.hold_s
+    gathering.end()
+    assert held == 0.01

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
@@ -183,3 +183,59 @@ async def test_a_configured_length_does_not_replace_the_requests_own() -> None:
         request = UpstreamRequest(server.url, {"content-length": "999"}, b"{}")
         async with upstream.send("acme", request, PATIENT) as response:
             assert b'"content-length": "2"' in await response.read()
+
+
+async def left_stream(upstream: Upstream, url: str) -> None:
+    """Read a stream's first piece, and leave the rest."""
+    request = UpstreamRequest(f"{url}/stream", {}, b"{}")
+    async with upstream.send("acme", request, PATIENT) as response, aclosing(response.events()) as pieces:
+        await anext(pieces)
+        response.leave()
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+async def test_a_connection_is_kept_when_the_rest_of_a_stream_comes_that_was_left(in_parts: bool) -> None:
+    read, sent = asyncio.Event(), asyncio.Event()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        if request.target != "/stream":
+            await connection.send(whole(200, {"target": request.target}))
+            return
+        await connection.send(head(200, "text/event-stream", chunked=True) + chunk(event("1")))
+        await read.wait()
+        for part in (chunk(event("2")), chunk(b"")) if in_parts else (chunk(event("2")) + chunk(b""),):
+            await connection.send(part)
+            await asyncio.sleep(0.02)
+        sent.set()
+
+    async with client() as upstream, serve(answer) as server:
+        await left_stream(upstream, server.url)
+        assert await fetch(upstream, f"{server.url}/meanwhile") == b'{"target": "/meanwhile"}'
+        read.set()
+        await sent.wait()
+        together = [fetch(upstream, f"{server.url}/{number}") for number in range(2)]
+        assert await asyncio.gather(*together) == [b'{"target": "/0"}', b'{"target": "/1"}']
+    assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("rest", ["much", "late", "malformed"])
+async def test_a_connection_is_closed_when_the_rest_of_a_stream_is_not_little_and_soon(
+    rest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.upstream.connection._REST_S", 0.05)
+    closed = asyncio.Event()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True) + chunk(event("1")))
+        await asyncio.sleep(0.02)
+        if rest == "much":
+            await connection.send(chunk(bytes(200_000)))
+        elif rest == "malformed":
+            await connection.send(b"no chunk")
+        await connection.hung_up()
+        closed.set()
+
+    async with client() as upstream, serve(answer) as server:
+        await left_stream(upstream, server.url)
+        async with asyncio.timeout(5):
+            await closed.wait()

@@ -607,7 +607,7 @@ async def test_another_server_is_not(authority: Authority) -> None:
     )
 
 
-def test_a_file_without_certificates_is_noticed_at_the_start(tmp_path: Path) -> None:
+async def test_a_file_without_certificates_is_noticed_at_the_start(tmp_path: Path) -> None:
     empty = tmp_path / "ca.pem"
     empty.write_text("")
     files: Sequence[Path] = (empty, tmp_path / "missing.pem")
