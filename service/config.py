@@ -241,6 +241,8 @@ class Server(_Part):
     grpc: str = "127.0.0.1:50051"
     """Address of the first worker; the next ones take the following ports."""
     workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] | Literal["auto"] = "auto"
+    pin: bool = True
+    """Each worker keeps its threads on one CPU, as long as nothing else wants that one (Linux). Read at the start."""
     drain: Seconds = 30.0
     """Streams in flight may take so long after SIGTERM."""
     keep_alive: Seconds = 15.0

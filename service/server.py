@@ -42,6 +42,7 @@ from service.faces.openai import OpenAiFace
 from service.keys import Keyring
 from service.limits import Limiter
 from service.loop import EventLoop
+from service.pinning import Pinner
 from service.providers import DIALECTS, simulator
 from service.routing import HealthBoard
 from service.runtime import Runtime, Snapshot
@@ -57,6 +58,9 @@ _EDGE_BYTES = 32 * 1024 * 1024
 _MESSAGE_SLACK = 1024 * 1024
 # For each request that there may be at once: so many more are remembered after their end, some seconds' worth.
 _SENT_PLACES = 16
+_GARBAGE = 10_000
+"""So many more objects than before, and the collector looks at the youngest. With Python's 700 it does so every few
+requests, nearly always in vain: little here is made in circles."""
 _JSON_METHOD = "/gateway.v1.OpenAiService/CreateChatCompletion"
 _FILES = (chat_service_pb2, health_service_pb2, model_service_pb2, openai_service_pb2, provider_service_pb2)
 
@@ -104,9 +108,14 @@ async def serve(settings: WorkerSettings) -> None:
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(_GARBAGE, *gc.get_threshold()[1:])
+    pinner = Pinner()
+    if config.server.pin:
+        pinner.start()
     log.info("ready", extra={"facts": {"worker": settings.index, "address": settings.address}})
     reloading = asyncio.create_task(worker.reload_when_asked(reload, runtime))
     await stop.wait()
+    pinner.stop()
     reloading.cancel()
     await checks.enter_graceful_shutdown()
     await runtime.drain(runtime.snapshot.config.server.drain)

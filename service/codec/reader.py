@@ -63,7 +63,7 @@ class _Compiler:
         unknown_names = self.policy.unknown_names
 
         def read(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
-            loses = any(obj.get(other) is not None for other in better)
+            loses = bool(better) and any(obj.get(other) is not None for other in better)
             if value is None:
                 if null and not loses:
                     out[null] = 0

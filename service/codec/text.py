@@ -15,6 +15,8 @@ from service.codec.fault import AnswerError, JsonFault
 _ROUNDED = re.compile(rb"\d(?:\.\d|[eE][-+\d]|\d{15})")
 _BOM = b"\xef\xbb\xbf"
 _EXACT_DIGITS = 15
+_SHORT = 4096
+"""In a longer text it takes less to look into what is nested than to count brackets."""
 
 
 class Literal(float):
@@ -100,7 +102,7 @@ def loads_exactly(body: bytes) -> Any:
 
 def deeper_than(body: bytes, value: Any, limit: int) -> bool:
     """Whether the value of a JSON text is nested more than `limit` arrays and objects deep."""
-    if body.count(b"{") + body.count(b"[") <= limit:
+    if len(body) < _SHORT and body.count(b"{") + body.count(b"[") <= limit:
         return False
     level = [value] if type(value) is dict or type(value) is list else []
     for _ in range(limit):
