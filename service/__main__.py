@@ -1,11 +1,13 @@
 """`python -m service`: see `service.commands`."""
 
+import os
 import signal
 import sys
 
 if __name__ == "__main__":
-    # Until the supervisor listens to it, Ctrl-C ends the process as it is, without a traceback of what it imported.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Until the supervisor listens to it, Ctrl-C ends the process at once, without a traceback of what it imported.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
     from service.commands import main
 

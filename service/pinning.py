@@ -12,6 +12,7 @@ pinned, so a thread that has to wait for its CPU is let go for a while.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ _CROWDED = 0.25
 it wait for some 5 % at most."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_MOST_CPUS = 1024
 _PROC = Path("/proc/thread-self")
 _TASKS = Path("/proc/self/task")
 
@@ -61,9 +63,10 @@ class Pinning:
                 return None
             self.pinned = False
             # Where it stays good for long, the next time begins anew.
-            kept_s = now - self._from
-            self._pause_s = _FIRST_PAUSE_S if kept_s > _LONGEST_PAUSE_S else min(self._pause_s * 2, _LONGEST_PAUSE_S)
+            if now - self._from > _LONGEST_PAUSE_S:
+                self._pause_s = _FIRST_PAUSE_S
             self._from = now + self._pause_s
+            self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
             return False
         if now < self._from:
             return None
@@ -98,20 +101,40 @@ class Pinner:
         try:
             pin = self._pinning.look(self._loop.time(), _read())
             if pin is not None:
-                move({_cpu()} if pin else self._allowed)
-        except OSError as error:  # a sandbox may have its own mind
-            log.warning("threads are no longer pinned", extra={"facts": {"error": str(error)}})
-            return
+                self._allowed = _move({_cpu()} if pin else self._allowed, self._allowed)
+        except OSError as error:  # no file can be opened, or a sandbox has its own mind: the next look may do better
+            log.warning("threads are neither pinned nor let go", extra={"facts": {"error": str(error)}})
         self._timer = self._loop.call_later(_LOOK_S, self._look)
 
 
+def _move(cpus: set[int], allowed: set[int]) -> set[int]:
+    """Move all threads, and return which CPUs are allowed. Raises OSError."""
+    try:
+        move(cpus)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # None of them is in the process's CPU set any more. Of all there may be, the kernel takes those that are.
+        move(range(_MOST_CPUS))
+        return os.sched_getaffinity(0)
+    return allowed
+
+
 def move(cpus: Iterable[int]) -> None:
-    """Let all threads of this process run on these CPUs alone, and those that they begin. Raises OSError."""
-    for task in os.listdir(_TASKS):
-        try:
-            os.sched_setaffinity(int(task), cpus)
-        except ProcessLookupError:  # it has ended meanwhile
-            continue
+    """Let all threads of this process run on these CPUs alone, and those that they begin.
+
+    Raises:
+        OSError: EINVAL, the process may run on none of them; or another.
+    """
+    moved: set[str] = set()
+    # A thread that has not been moved yet may have begun one that was not there when the list was made.
+    while tasks := set(os.listdir(_TASKS)) - moved:
+        for task in tasks:
+            try:
+                os.sched_setaffinity(int(task), cpus)
+            except ProcessLookupError:  # it has ended meanwhile
+                continue
+        moved |= tasks
 
 
 def _read() -> Reading:

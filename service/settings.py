@@ -10,7 +10,8 @@ from service import catalogue
 from service.config import MOST_WORKERS, Config
 from service.telemetry import LEVELS
 
-_ORIGIN = re.compile(r"https?://[^/\s*]+")
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s*]+", re.IGNORECASE)
+"""What browsers and the web views of apps send: `https://a.example`, `capacitor://localhost`, `null`."""
 
 
 class StartError(Exception):

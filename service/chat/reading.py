@@ -27,8 +27,11 @@ async def check(response: Response, dialect: Dialect, received: Received) -> Non
     """
     if response.status != 200:
         body = received(await response.read())
-        with decoding:
-            raise dialect.decode_error(response.status, response.headers, body)
+        try:
+            failure = dialect.decode_error(response.status, response.headers, body)
+        except Exception as error:
+            raise _unforeseen(error, response.status) from error
+        raise failure
 
 
 async def whole(response: Response, dialect: Dialect, received: Received) -> ChatCompletion:
@@ -61,8 +64,12 @@ class _Decoding:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(error, Exception) and not isinstance(error, ProviderFailure):
-            log.error("unforeseen answer", exc_info=error)
-            raise ProviderFailure(FailureKind.MALFORMED, "the provider's answer cannot be read") from error
+            raise _unforeseen(error) from error
 
 
 decoding = _Decoding()
+
+
+def _unforeseen(error: Exception, status: int | None = None) -> ProviderFailure:
+    log.error("unforeseen answer", exc_info=error)
+    return ProviderFailure(FailureKind.MALFORMED, "the provider's answer cannot be read", status=status)

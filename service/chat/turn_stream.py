@@ -69,7 +69,7 @@ class TurnStream:
         return self._held.popleft() if self._held else await anext(self._runs)
 
     async def aclose(self) -> None:
-        """Close the provider's connection, unless its answer was read to the end."""
+        """Close the provider's connection, unless its answer was read to the end, or has said that it is over."""
         try:
             await self._runs.aclose()
         finally:

@@ -69,8 +69,9 @@ class Upstream:
         """Send a request; the context gives the answer once its headers are in, whatever its status.
 
         Leaving the context, also by an error or a cancellation, closes the provider's connection at once unless the
-        body was read to its end. Redirects are answers like others. Proxies of the environment are not used. A kept
-        connection that turns out to be gone before any byte of an answer is replaced by a new one, once.
+        body was read to its end, or left (`Response.leave`). Redirects are answers like others. Proxies of the
+        environment are not used. A kept connection that turns out to be gone before any byte of an answer is replaced
+        by a new one, once.
 
         `before_sending` is called on a connection that is made, right before the first byte goes out. What it raises
         is raised, and nothing is sent.

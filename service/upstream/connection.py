@@ -81,6 +81,11 @@ class Connection(asyncio.Protocol):
     # What its user calls.
 
     @property
+    def resting(self) -> bool:
+        """Whether it will be reusable when what is left of its answer has come, which nobody wants."""
+        return self.left and not self._ends_by_closing and self._failure is None
+
+    @property
     def reusable(self) -> bool:
         """Whether another request can be sent: the last one and its answer are through, and both sides stay."""
         return self._complete and self._sent and self._keep_alive and self._failure is None
@@ -137,10 +142,16 @@ class Connection(asyncio.Protocol):
         self._gathers = True
 
     def finish(self, at_rest: Callable[[Connection], None]) -> None:
-        """Let the rest of an answer come that nobody reads, then call `at_rest`; of much or late rests end it."""
+        """Let the rest of an answer come that nobody reads, then call `at_rest`, also when it is too much.
+
+        One that is late ends the connection.
+        """
         self._at_rest = at_rest
         self._patience = self._loop.call_later(_REST_S, self.abort)
         self._gathers = False
+        self._chunks.clear()
+        self._unread = 0
+        self._resume_reading()
         if self._held:
             self.go_on()
         self._skip()

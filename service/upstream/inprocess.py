@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 
 from service.config import Provider
 from service.upstream.response import CallTimeouts, Limit, answer_limit, broken_off, event_too_large, timed_out
@@ -34,19 +35,20 @@ class ScriptedResponse:
     async def events(self) -> AsyncGenerator[Sequence[Event], None]:
         """See `Response.events`."""
         decoder = EventDecoder(self._provider.max_event_bytes)
-        async for data in self._play():
-            try:
-                events = decoder.feed(data)
-            except EventTooLarge as error:
-                raise event_too_large(self._name, self._provider.max_event_bytes, self.status) from error
-            if events:
-                self._answered = True
-                yield events
+        async with aclosing(self._play()) as played:
+            async for data in played:
+                try:
+                    events = decoder.feed(data)
+                except EventTooLarge as error:
+                    raise event_too_large(self._name, self._provider.max_event_bytes, self.status) from error
+                if events:
+                    self._answered = True
+                    yield events
 
     def leave(self) -> None:
         """See `Response.leave`: there is no connection."""
 
-    async def _play(self) -> AsyncIterator[bytes]:
+    async def _play(self) -> AsyncGenerator[bytes, None]:
         for place, step in enumerate(self._script.steps):
             if step.delay > 0:
                 await self._wait(step.delay)

@@ -39,8 +39,8 @@ def test_what_envoy_may_fill() -> None:
 
 
 def test_levels_and_origins_that_are_none_are_refused() -> None:
-    fine = {"GATEWAY_LOG": "Warning", "CORS_ORIGINS": "https://a.example, http://localhost:3000"}
-    assert settings_from(fine).cors_origins == ["https://a.example", "http://localhost:3000"]
+    origins = ["https://a.example", "http://localhost:3000", "capacitor://localhost", "chrome-extension://abc", "null"]
+    assert settings_from({"GATEWAY_LOG": "Warning", "CORS_ORIGINS": ", ".join(origins)}).cors_origins == origins
     with pytest.raises(StartError) as caught:
         settings_from({"GATEWAY_LOG": "verbose", "CORS_ORIGINS": "* a.example https://b.example/"})
     assert str(caught.value).splitlines() == [

@@ -218,11 +218,11 @@ async def test_a_connection_is_kept_when_the_rest_of_a_stream_comes_that_was_lef
     assert len(server.connections) == 2
 
 
-@pytest.mark.parametrize("rest", ["much", "late", "malformed"])
+@pytest.mark.parametrize(("rest", "patience"), [("much", 60.0), ("late", 0.05), ("malformed", 60.0)])
 async def test_a_connection_is_closed_when_the_rest_of_a_stream_is_not_little_and_soon(
-    rest: str, monkeypatch: pytest.MonkeyPatch
+    rest: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.upstream.connection._REST_S", 0.05)
+    monkeypatch.setattr("service.upstream.connection._REST_S", patience)
     closed = asyncio.Event()
 
     async def answer(connection: Connection, request: Request) -> None:
