@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
@@ -60,13 +60,13 @@ class TurnStream:
     def __aiter__(self) -> TurnStream:
         return self
 
-    async def __anext__(self) -> Runs:
+    def __anext__(self) -> Awaitable[Runs]:
         """Return the next piece, those already read first.
 
         Raises:
             ProviderFailure: the stream broke.
         """
-        return self._held.popleft() if self._held else await anext(self._runs)
+        return _given(self._held.popleft()) if self._held else anext(self._runs)
 
     async def aclose(self) -> None:
         """Close the provider's connection, unless its answer was read to the end, or has said that it is over."""
@@ -74,6 +74,10 @@ class TurnStream:
             await self._runs.aclose()
         finally:
             await self._stack.aclose()
+
+
+async def _given(piece: Runs) -> Runs:
+    return piece
 
 
 def _says_something(run: Run) -> bool:
@@ -100,7 +104,7 @@ async def _events(response: Response, decoder: StreamDecoder, received: Received
     last: ChatCompletionChunk | None = None
     try:
         async with aclosing(response.events()) as pieces:
-            while (piece := await _next(pieces, decoder.finished)) is not None:
+            while (piece := await (_last(pieces) if decoder.finished else anext(pieces, None))) is not None:
                 for start in range(0, len(piece), _EVENTS_AT_ONCE):
                     runs: list[Run] = []
                     try:
@@ -141,10 +145,8 @@ def _add(runs: list[Run], last: ChatCompletionChunk | None, decoder: StreamDecod
         runs.append(Run(last, [text], told=True))
 
 
-async def _next(pieces: AsyncGenerator[Sequence[Event], None], finished: bool) -> Sequence[Event] | None:
-    """Return the next events, None at the end. A finished stream is given little time: only usage may still come."""
-    if not finished:
-        return await anext(pieces, None)
+async def _last(pieces: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:
+    """Return the next events of a finished stream, None at the end: it has little time, only usage may still come."""
     try:
         async with asyncio.timeout(_AFTER_FINISH_S):
             return await anext(pieces, None)

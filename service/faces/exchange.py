@@ -116,7 +116,8 @@ class Exchange:
         Raises:
             grpc.aio.InternalError: the one before could not be sent, since the caller has left.
         """
-        await self._sent()
+        if self._sending or self._lost:
+            await self._sent()
         self.send(message)
 
     def send(self, message: bytes) -> None:

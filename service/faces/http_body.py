@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 from google.api.httpbody_pb2 import HttpBody
@@ -39,6 +39,7 @@ def _head(content_type: str) -> bytes:
     return bytes(HttpBody(content_type=content_type).SerializeToString()) + _varint(data_follows)
 
 
+@lru_cache(maxsize=4096)
 def _varint(number: int) -> bytes:
     """Return a number as protobuf writes lengths: seven bits a byte, the lowest first."""
     written = bytearray()

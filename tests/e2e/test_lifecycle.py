@@ -375,3 +375,31 @@ def test_an_early_ctrl_c_ends_it_without_a_traceback(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=START_S)
     assert (process.returncode, said) == (130, "")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="there is nothing to choose from"
+)
+@pytest.mark.parametrize("pin", [True, False])
+def test_a_worker_with_work_keeps_its_threads_on_one_cpu(gateway_of: StartGateway, pin: bool) -> None:
+    """On a crowded machine it may let go of it for a while, but takes one again and again."""
+    key = {"name": "test", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}
+    simulated = {
+        "server": {"workers": 1, "pin": pin},
+        "providers": {"s": {"dialect": "simulator"}},
+        "models": {"m": {"endpoints": [{"provider": "s", "model": "simulator"}]}},
+        "keys": [key],
+    }
+    gateway = gateway_of(json.dumps(simulated))
+    (pid,) = gateway.workers.values()
+
+    def cpus() -> set[int]:
+        tasks = [int(task.name) for task in Path(f"/proc/{pid}/task").iterdir()]
+        return set[int]().union(*map(os.sched_getaffinity, tasks))
+
+    ends = time.monotonic() + (60.0 if pin else 3.0)
+    with httpx.Client(base_url=gateway.url, headers=HEADERS) as client:
+        while len(seen := cpus()) > 1 and time.monotonic() < ends:
+            for _ in range(20):
+                assert client.post(CHAT, json=ask()).status_code == 200
+    assert (len(seen) == 1) is pin
