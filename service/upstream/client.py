@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from service.config import Provider
 from service.errors import ProviderFailure
+from service.upstream.address import Address, address
 from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.gathering import Gathering
 from service.upstream.inprocess import ScriptedResponse
 from service.upstream.network import NetworkResponse, Watch, connection_failure
-from service.upstream.pool import Address, Pool, address
+from service.upstream.pool import Pool
 from service.upstream.response import CallTimeouts, Response, answer_limit, timed_out
 from service.upstream.script import Script
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from service.upstream.address import Origin
 from service.upstream.gathering import Gathering
-
-if TYPE_CHECKING:
-    from service.upstream.pool import Origin
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of a status line and headers, those of informational answers with them."""

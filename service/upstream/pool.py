@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from functools import lru_cache
-from typing import NamedTuple
-from urllib.parse import quote, urlsplit
 
 import aiohappyeyeballs
 
+from service.upstream.address import Origin
 from service.upstream.connection import Connection
 from service.upstream.gathering import Gathering
 
@@ -19,38 +17,6 @@ _NEXT_ADDRESS_SECONDS = 0.25
 """When an address of a host does not answer so long, the next is tried beside it (RFC 8305)."""
 # A provider that is gone without a word is noticed, and middle boxes keep a call that is silent for minutes.
 _PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-
-
-class Origin(NamedTuple):
-    """Where a connection goes."""
-
-    scheme: str
-    host: str
-    port: int
-
-
-class Address(NamedTuple):
-    """A URL in its parts: `target` and `authority` as they stand in a request's head."""
-
-    origin: Origin
-    authority: str
-    target: str
-
-
-@lru_cache(maxsize=1024)
-def address(url: str) -> Address:
-    """Split an http(s) URL."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if not host.isascii():
-        host = host.encode("idna").decode()
-    usual = 443 if parts.scheme == "https" else 80
-    port = parts.port or usual
-    name = f"[{host}]" if ":" in host else host
-    target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=-._~")
-    if parts.query:
-        target += "?" + quote(parts.query, safe="/%:@!$&'()*+,;=-._~?")
-    return Address(Origin(parts.scheme, host, port), name if port == usual else f"{name}:{port}", target)
 
 
 class Pool:
