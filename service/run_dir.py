@@ -24,6 +24,9 @@ class RunDir:
         self.path = Path(min(whole, os.path.relpath(whole), key=lambda path: len(os.fsencode(path))))
         self.sockets = [edge.worker_socket(self.path, place) for place in range(workers)]
         self.admin_socket = self.path / "admin.sock"
+        self.envoy_config = self.path / "envoy.yaml"
+        self.envoy_log = self.path / "envoy.log"
+        self.access_log = self.path / "access.log"
         self.config = self.path / "config.yaml"
         self.limits = self.path / "limits"
         self.sent = self.path / "sent"

@@ -83,7 +83,7 @@ class Supervisor:
         while not await self._is_ready():
             hopeless = [child.name for child in self._children if child.early_deaths >= _HOPELESS]
             if hopeless:
-                log = f"; {self._run_dir.path}/envoy.log says why" if hopeless[0] == _ENVOY else ""
+                log = f"; {self._run_dir.envoy_log} says why" if hopeless[0] == _ENVOY else ""
                 raise StartError(f"{hopeless[0]} does not stay up{log}")
             await asyncio.sleep(_POLL_S)
 
@@ -149,8 +149,7 @@ class Supervisor:
 
     def _make_envoy(self, port: int) -> Child:
         settings, run_dir = self._settings, self._run_dir
-        config = run_dir.path / "envoy.yaml"
-        command = edge.command(config, max(1, _cpus() // 2))
+        command = edge.command(run_dir.envoy_config, max(1, _cpus() // 2))
         if command is None:
             raise StartError("Envoy is not installed; `make up` installs it")
         place = edge.Edge(
@@ -166,8 +165,8 @@ class Supervisor:
             known_keys=any(key.local_only for key in self._config.keys),
             max_heap_bytes=settings.max_heap_bytes,
         )
-        config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
-        logs = {"stdout": run_dir.path / "access.log", "stderr": run_dir.path / "envoy.log"}
+        run_dir.envoy_config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
+        logs = {"stdout": run_dir.access_log, "stderr": run_dir.envoy_log}
         return Child(_ENVOY, functools.partial(start, Program(command, settings.environ, **logs)), report)
 
     def _greeting(self) -> str:

@@ -81,7 +81,7 @@ class Connection(asyncio.Protocol):
     @property
     def resting(self) -> bool:
         """Whether it will be reusable when what is left of its answer has come, which nobody wants."""
-        return self.left and not self._ends_by_closing and self._failure is None
+        return self.left and not (self._complete or self._ends_by_closing) and self._failure is None
 
     @property
     def reusable(self) -> bool:
@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         """
         self._at_rest = at_rest
         self._patience = self._loop.call_later(_REST_S, self.abort)
-        self._gathers = False
+        self.left = self._gathers = False
         self._chunks.clear()
         self._unread = 0
         self._resume_reading()

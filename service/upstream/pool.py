@@ -66,12 +66,11 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if it can serve one, or soon will, else end it."""
+        if connection.resting:
+            connection.finish(self.give_back)
+            return
         if not connection.reusable:
-            if connection.resting:
-                connection.left = False
-                connection.finish(self.give_back)
-            else:
-                connection.abort()
+            connection.abort()
             return
         connection.idle_since = self.loop.time()
         self._idle.setdefault(connection.origin, []).append(connection)

@@ -21,7 +21,6 @@ _FOREIGN = (
 
 The last five are what clients send back of other vendors' answers; OpenAI refuses unknown fields.
 """
-_FOREIGN_SET = frozenset(_FOREIGN)
 _SIGNATURES = "extra_content"
 """Holds Gemini's signature of a tool call, also at Google's own OpenAI endpoint."""
 _FUNCTION_FIELDS = ("description", "parameters")
@@ -41,7 +40,7 @@ def without_cache_control(value: dict[str, Any], report: Report) -> dict[str, An
 
 
 def _adapt(message: dict[str, Any], supported: Set[str], report: Report) -> dict[str, Any]:
-    if not _FOREIGN_SET.isdisjoint(message):
+    if not message.keys().isdisjoint(_FOREIGN):
         for name in _FOREIGN:
             if name in message and name not in supported:
                 del message[name]
