@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from urllib.parse import quote, urlsplit
@@ -71,15 +71,17 @@ class Masker:
             text = text.replace(secret, MASK)
         return mask_patterns(text)
 
-    def hide(self, body: bytes) -> bytes:
+    def hide(self, bodies: Sequence[bytes]) -> Sequence[bytes]:
         """Return what a provider sent with `***` in place of the configuration's longer secrets, should it echo one.
 
-        What only has the form of a key may be what the answer is about, and stays. JSON text stays JSON text.
+        What only has the form of a key may be what the answer is about, and stays. JSON text stays JSON text. What has
+        no secret in it is returned itself.
         """
+        everything = b"\n".join(bodies)
         for secret in self._unmistakable:
-            if secret in body:
-                body = body.replace(secret, MASK.encode())
-        return body
+            if secret in everything:
+                bodies = [body.replace(secret, MASK.encode()) for body in bodies]
+        return bodies
 
 
 def mask_patterns(text: str) -> str:

@@ -11,7 +11,7 @@ from gateway.v1.chat_response_pb2 import ChatCompletion
 from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.job import Job
-from service.chat.turn_stream import Runs
+from service.chat.turn_stream import Runs, Take
 
 
 class ChatCompletions:
@@ -33,15 +33,20 @@ class ChatCompletions:
         finally:
             await job.end()
 
-    async def open(self, request: CreateChatCompletionRequest, call: Call) -> ChatStream:
+    async def open(
+        self, request: CreateChatCompletionRequest, call: Call, take: Take = lambda texts: False
+    ) -> ChatStream:
         """Return a streamed answer once its first chunks are there. `request` becomes the call's own: it is changed.
+
+        `take` is offered texts the moment they arrive, where nobody between the provider and the caller has anything to
+        add: what it takes the stream does not yield.
 
         Raises:
             GatewayError: what the caller is told; nothing has been sent then.
         """
         request.stream = True
         job = await Job.begin(self._deps, request, call)
-        runs = job.stream()
+        runs = job.stream(take)
         try:
             first = await anext(runs)
         except StopAsyncIteration:

@@ -22,7 +22,7 @@ from service.chat.deps import Deps
 from service.chat.models import check_model
 from service.chat.normalise import Normalised, normalise
 from service.chat.record import Record
-from service.chat.turn_stream import Runs
+from service.chat.turn_stream import Runs, Take
 from service.chat.turns import Split, ToolLoop, TurnFilter, join_turns
 from service.errors import FailureKind, GatewayError, ProviderFailure
 from service.limits import Grant
@@ -114,12 +114,18 @@ class Job:
             earlier.append(choice)
         return self._finished(target, completion)
 
-    async def stream(self) -> AsyncGenerator[Runs, None]:
-        """Yield lists of runs of chunks over all turns, then the last chunk with what was asked of the gateway."""
+    async def stream(self, take: Take) -> AsyncGenerator[Runs, None]:
+        """Yield lists of runs of chunks over all turns, then the last chunk with what was asked of the gateway.
+
+        `take` is offered the texts of a stream that only passes through.
+        """
         through = TurnFilter(self._loop)
+        passes_through = not (self._loop.active or self._options.upstream_response)
         while True:
             target, turn = await self._attempts.open(self._request)
             self._native_id, self._turn_usage = "", None
+            if passes_through:
+                turn.stream.offer_to(take)
             try:
                 async for piece in turn.stream:
                     if self._loop.active:

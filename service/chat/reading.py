@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 
 from gateway.v1.chat_response_pb2 import ChatCompletion
@@ -15,8 +15,8 @@ from service.upstream import Response
 
 log = logging.getLogger("gateway")
 
-Received = Callable[[bytes], bytes]
-"""Takes what came back, and returns it as it is to be read."""
+Received = Callable[[Sequence[bytes]], Sequence[bytes]]
+"""Takes what came back, a whole body or the events of a piece, and returns it as it is to be read."""
 
 
 async def check(response: Response, dialect: Dialect, received: Received) -> None:
@@ -26,7 +26,7 @@ async def check(response: Response, dialect: Dialect, received: Received) -> Non
         ProviderFailure: the answer is one.
     """
     if response.status != 200:
-        body = received(await response.read())
+        (body,) = received([await response.read()])
         try:
             failure = dialect.decode_error(response.status, response.headers, body)
         except Exception as error:
@@ -41,7 +41,7 @@ async def whole(response: Response, dialect: Dialect, received: Received) -> Cha
         ProviderFailure: it is an error, or malformed.
     """
     await check(response, dialect, received)
-    body = received(await response.read())
+    (body,) = received([await response.read()])
     with decoding:
         completion = dialect.decode(body)
         end_choices(completion)

@@ -59,13 +59,15 @@ class Record:
         self._events.clear()
         self._event_bytes = 0
 
-    def received(self, body: bytes) -> bytes:
-        """Keep what came back, a whole body or one event of a stream, and return it without the gateway's secrets."""
-        body = self._masker.hide(body)
-        if self._options.upstream_response and self._event_bytes < _MAX_RESPONSE_BYTES:
-            self._events.append(body)
-            self._event_bytes += len(body)
-        return body
+    def received(self, bodies: Sequence[bytes]) -> Sequence[bytes]:
+        """Keep what came back, a whole body or events of a stream, and return it without the gateway's secrets."""
+        bodies = self._masker.hide(bodies)
+        if self._options.upstream_response:
+            for body in bodies:
+                if self._event_bytes < _MAX_RESPONSE_BYTES:
+                    self._events.append(body)
+                    self._event_bytes += len(body)
+        return bodies
 
     def first_content(self) -> None:
         """Note the time of the first content."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
@@ -16,6 +16,8 @@ from service.providers.dialect import Dialect, Run, StreamDecoder
 from service.upstream import Event, Response
 
 Runs = Sequence[Run]
+Take = Callable[[Sequence[str]], bool]
+"""Takes texts that mean the last chunk over again, each in place of its text, or says that it cannot at the moment."""
 
 # Usage, or the end of the body, so that the connection can be used again.
 _AFTER_FINISH_S = 2.0
@@ -33,8 +35,19 @@ class TurnStream:
     then another provider can be asked. Whoever has opened a stream closes it.
     """
 
-    def __init__(self, stack: AsyncExitStack, runs: AsyncGenerator[Runs, None], held: deque[Runs]) -> None:
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        response: Response,
+        decoder: StreamDecoder,
+        received: Received,
+        runs: AsyncGenerator[Runs, None],
+        held: deque[Runs],
+    ) -> None:
         self._stack = stack
+        self._response = response
+        self._decoder = decoder
+        self._received = received
         self._runs = runs
         self._held = held
 
@@ -47,7 +60,8 @@ class TurnStream:
         Raises:
             ProviderFailure: the stream failed or ended before.
         """
-        runs = _decoded(response, dialect, received, choices)
+        decoder = dialect.stream_decoder(choices)
+        runs = _decoded(response, dialect, decoder, received)
         held: deque[Runs] = deque()
         size = 0
         async for piece in runs:
@@ -55,7 +69,20 @@ class TurnStream:
             size += len(piece)
             if size > _MOST_HELD or any(map(_says_something, piece)):
                 break
-        return cls(stack, runs, held)
+        return cls(stack, response, decoder, received, runs, held)
+
+    def offer_to(self, take: Take) -> None:
+        """From now on offer `take` the texts that arrive while somebody waits; what it takes is not yielded."""
+        decoder, received = self._decoder, self._received
+
+        def take_events(events: Sequence[Event]) -> bool:
+            if len(events) > _EVENTS_AT_ONCE:
+                return False
+            with decoding:
+                texts = decoder.again(_shown(events, received))
+            return len(texts) == len(events) and take(texts)
+
+        self._response.offer_to(take_events)
 
     def __aiter__(self) -> TurnStream:
         return self
@@ -85,13 +112,15 @@ def _says_something(run: Run) -> bool:
     return any(run.texts) or any(has_content(choice.delta) or choice.finish_reason for choice in run.chunk.choices)
 
 
-def _decoded(response: Response, dialect: Dialect, received: Received, choices: int) -> AsyncGenerator[Runs, None]:
+def _decoded(
+    response: Response, dialect: Dialect, decoder: StreamDecoder, received: Received
+) -> AsyncGenerator[Runs, None]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return _whole(response, dialect, received)
     if kind not in _EVENT_STREAMS:
         raise ProviderFailure(FailureKind.MALFORMED, f"answered a streamed call with {kind}", status=response.status)
-    return _events(response, dialect.stream_decoder(choices), received)
+    return _events(response, decoder, received)
 
 
 async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
@@ -109,11 +138,7 @@ async def _events(response: Response, decoder: StreamDecoder, received: Received
                     runs: list[Run] = []
                     try:
                         with decoding:
-                            for event in piece[start : start + _EVENTS_AT_ONCE]:
-                                if decoder.over:
-                                    break
-                                data = received(event.data)
-                                _add(runs, last, decoder, event if data is event.data else event._replace(data=data))
+                            _add(runs, last, decoder, _shown(piece[start : start + _EVENTS_AT_ONCE], received))
                     except ProviderFailure:
                         # What came with the failure goes out first, unless nothing did yet: then another can be asked.
                         if runs and (begun or decoder.finished):
@@ -134,15 +159,28 @@ async def _events(response: Response, decoder: StreamDecoder, received: Received
         raise ProviderFailure(FailureKind.CUT, "ended its stream without saying that it had finished")
 
 
-def _add(runs: list[Run], last: ChatCompletionChunk | None, decoder: StreamDecoder, event: Event) -> None:
-    """Add what an event means to what those before it in its piece do; `last` is the last chunk of those before."""
-    text = decoder.again(event) if runs or last is not None else None
-    if text is None:
-        runs += [Run(chunk, []) for chunk in decoder.decode(event)]
-    elif runs:
-        runs[-1].texts.append(text)
-    elif last is not None:
-        runs.append(Run(last, [text], told=True))
+def _shown(events: Sequence[Event], received: Received) -> Sequence[Event]:
+    """Return events as they are to be read."""
+    data = [event.data for event in events]
+    shown = received(data)
+    return events if shown is data else [Event(event.event, each) for event, each in zip(events, shown, strict=True)]
+
+
+def _add(runs: list[Run], last: ChatCompletionChunk | None, decoder: StreamDecoder, events: Sequence[Event]) -> None:
+    """Add what events mean, up to the stream's end; `last` is the last chunk of those before."""
+    place = 0
+    while place < len(events) and not decoder.over:
+        rest = events[place:] if place else events
+        texts = decoder.again(rest) if runs or last is not None else ()
+        if not texts:
+            runs += [Run(chunk, []) for chunk in decoder.decode(rest[0])]
+            place += 1
+            continue
+        if runs:
+            runs[-1].texts.extend(texts)
+        elif last is not None:
+            runs.append(Run(last, list(texts), told=True))
+        place += len(texts)
 
 
 async def _last(pieces: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:

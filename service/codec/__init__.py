@@ -13,12 +13,23 @@ from service.codec.fault import AnswerError, Fault, JsonFault
 from service.codec.policy import LENIENT, STRICT
 from service.codec.reader import compile_readers
 from service.codec.schema import DESCRIPTORS, SCHEMA
-from service.codec.text import Notes, deeper_than, dumps, loads, loads_exactly, parse
+from service.codec.text import Notes, deeper_than, dumps, loads, loads_exactly, parse, strings
 from service.codec.values import Reader
 from service.codec.writer import compile_writers
 from service.errors import GatewayError
 
-__all__ = ["AnswerError", "decode", "decode_request", "dumps", "encode", "field_names", "parse", "to_json", "validate"]
+__all__ = [
+    "AnswerError",
+    "decode",
+    "decode_request",
+    "dumps",
+    "encode",
+    "field_names",
+    "parse",
+    "strings",
+    "to_json",
+    "validate",
+]
 
 M = TypeVar("M", bound=Message)
 C = TypeVar("C", bound=Callable[[Any], Any] | Reader)

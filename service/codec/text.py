@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import orjson
@@ -49,6 +50,12 @@ def dumps(value: Any) -> bytes:
         TypeError: the value has no JSON form, or is nested more than 254 deep.
     """
     return orjson.dumps(value, default=_fragment)
+
+
+def strings(texts: Sequence[str], between: bytes) -> bytes:
+    """Return the JSON texts of strings, one after the other with `between` between them."""
+    # Indented, each has a line of its own: within a string a line break is escaped.
+    return orjson.dumps(texts, option=orjson.OPT_INDENT_2)[4:-2].replace(b",\n  ", between)
 
 
 def parse(body: bytes) -> Any:

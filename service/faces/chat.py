@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.v1 import chat_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 from google.protobuf.message import DecodeError
 
 from service import codec
@@ -37,12 +40,22 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         call, snapshot = CALL.get(), self._runtime.snapshot
         request = _request(exchange, snapshot.config.server)
         request.stream_options.include_usage = True
-        async with await snapshot.chat.open(request, call) as stream:
+        last: ChatCompletionChunk | None = None
+
+        def take(texts: Sequence[str]) -> bool:
+            if last is None or len(texts) > 1 or not exchange.quiet:
+                return False
+            last.choices[0].delta.content = texts[0]
+            exchange.send(last.SerializeToString())
+            return True
+
+        async with await snapshot.chat.open(request, call, take) as stream:
             exchange.begin(answer_headers(call))
             async for runs in stream:
                 for run in runs:
                     for chunk in run.chunks():
                         await exchange.write(chunk.SerializeToString())
+                    last = run.chunk
         await exchange.end()
 
 

@@ -24,7 +24,7 @@ class EventEncoder:
     with another text: the whole codec is only asked about chunks that differ in more.
     """
 
-    __slots__ = ("_before", "_fits", "_head", "_misses", "_tail", "_usage")
+    __slots__ = ("_before", "_between", "_fits", "_head", "_misses", "_tail", "_usage")
 
     def __init__(self, *, usage: bool = False) -> None:
         """`usage`: it was asked for, and chunks that have none say so."""
@@ -32,6 +32,7 @@ class EventEncoder:
         self._before: ChatCompletionChunk | None = None
         self._head = b""
         self._tail = b""
+        self._between = b""
         self._misses = 0
         self._fits = False
 
@@ -41,13 +42,24 @@ class EventEncoder:
         for chunk, texts, told in runs:
             if not told:
                 events.append(self._event(chunk))
+            if not texts:
+                continue
+            if (again := self.again(texts)) is not None:
+                events.append(again)
+                continue
             for text in texts:
-                if self._fits:
-                    events.append(b"%b%b%b" % (self._head, codec.dumps(text), self._tail))
-                else:
-                    chunk.choices[0].delta.content = text
-                    events.append(self._event(chunk))
+                chunk.choices[0].delta.content = text
+                events.append(self._event(chunk))
         return events[0] if len(events) == 1 else b"".join(events)
+
+    def again(self, texts: Sequence[str]) -> bytes | None:
+        """Return the events of texts that mean the last chunk over again, each with one in place of its text.
+
+        None where it is not known what they are written as.
+        """
+        if not self._fits:
+            return None
+        return b"%b%b%b" % (self._head, codec.strings(texts, self._between), self._tail)
 
     def _event(self, chunk: ChatCompletionChunk) -> bytes:
         """Return a chunk's event, and note whether what is known of the one before fits this one too."""
@@ -88,4 +100,5 @@ class EventEncoder:
             before.choices[0].delta.content = ""
             self._before = before
             self._head, self._tail = event[: found[0].start(1) - 1], event[found[0].end(1) + 1 :]
+            self._between = self._tail + self._head
             self._fits = True

@@ -108,7 +108,7 @@ class Exchange:
     @property
     def quiet(self) -> bool:
         """Whether a message can be sent at once."""
-        return not (self._sending or self._done or self._core.stopped)
+        return not (self._sending or self._lost or self._done or self._core.stopped)
 
     async def write(self, message: bytes) -> None:
         """Send a message, once the one before is sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -12,7 +13,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.empty_pb2 import Empty
 
 from service import codec
-from service.chat import Call, ChatStream
+from service.chat import Call, ChatStream, Runs
 from service.config import Server
 from service.errors import INTERNAL_MESSAGE, GatewayError
 from service.faces.events import EventEncoder
@@ -58,9 +59,9 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
             await exchange.finish(packed(codec.encode(completion)))
             return
         usage = message.stream_options.include_usage
-        async with await snapshot.chat.open(message, call) as stream:
-            encoder = EventEncoder(usage=usage)
-            await _send_events(stream, encoder, call, exchange, self._runtime)
+        lines = _EventWriter(exchange, EventEncoder(usage=usage), server.keep_alive)
+        async with await snapshot.chat.open(message, call, lines.take) as stream:
+            await _send_events(stream, lines, call, self._runtime)
 
     async def GetOpenApi(self, request: Empty, context: Context) -> HttpBody:
         """Answer with the OpenAPI description."""
@@ -76,17 +77,12 @@ def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
     return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 
 
-async def _send_events(
-    stream: ChatStream, encoder: EventEncoder, call: Call, exchange: Exchange, runtime: Runtime
-) -> None:
+async def _send_events(stream: ChatStream, lines: _EventWriter, call: Call, runtime: Runtime) -> None:
     """Send a stream's events, and last what ends it, or the error with which it broke off."""
-    lines = _EventWriter(exchange, runtime.snapshot.config.server.keep_alive)
+    exchange = lines.exchange
     try:
         async for runs in stream:
-            events = encoder.encode(runs)
-            if not lines.begun:
-                exchange.begin((*answer_headers(call), ("cache-control", "no-cache")))
-            await lines.write(events)
+            await lines.write(runs, call)
         await exchange.finish(_DONE)
     except GatewayError as error:
         if not lines.begun:
@@ -109,30 +105,41 @@ async def _send_events(
 
 
 class _EventWriter:
-    """Writes events, and a comment line whenever the stream has been idle for a while.
+    """Writes chunks as events, and a comment line whenever the stream has been idle for a while.
 
     One timer a stream, re-armed when it fires and not at every event.
     """
 
-    def __init__(self, exchange: Exchange, keep_alive_s: float) -> None:
+    def __init__(self, exchange: Exchange, encoder: EventEncoder, keep_alive_s: float) -> None:
         self.begun = False
-        self._exchange = exchange
+        self.exchange = exchange
+        self._encoder = encoder
         self._keep_alive_s = keep_alive_s
         self._loop = asyncio.get_running_loop()
         self._last = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, runs: Runs, call: Call) -> None:
+        data = self._encoder.encode(runs)
         if not self.begun:
+            self.exchange.begin((*answer_headers(call), ("cache-control", "no-cache")))
             self.begun = True
             self._timer = self._loop.call_later(self._keep_alive_s, self._tick)
-        await self._exchange.write(packed(data, EVENTS))
+        await self.exchange.write(packed(data, EVENTS))
         self._last = self._loop.time()
+
+    def take(self, texts: Sequence[str]) -> bool:
+        """Write texts that mean the last chunk over again, unless the reader has yet to take what was written."""
+        if not self.exchange.quiet or (data := self._encoder.again(texts)) is None:
+            return False
+        self.exchange.send(packed(data, EVENTS))
+        self._last = self._loop.time()
+        return True
 
     async def fail(self, error: GatewayError, call: Call) -> None:
         """Send an error event as the stream's last message."""
         call.facts.update(status=200, outcome=error.wire_code)
-        await self._exchange.finish(packed(error_event(error, call.generation_id), EVENTS))
+        await self.exchange.finish(packed(error_event(error, call.generation_id), EVENTS))
 
     def close(self) -> None:
         if self._timer is not None:
@@ -141,8 +148,8 @@ class _EventWriter:
     def _tick(self) -> None:
         idle = self._loop.time() - self._last
         # A reader that has not taken the last message needs no comment.
-        if idle >= self._keep_alive_s and self._exchange.quiet:
-            self._exchange.send(_COMMENT)
+        if idle >= self._keep_alive_s and self.exchange.quiet:
+            self.exchange.send(_COMMENT)
             self._last = self._loop.time()
             idle = 0.0
         self._timer = self._loop.call_later(max(self._keep_alive_s - idle, 0.01), self._tick)

@@ -1,4 +1,4 @@
-"""Reads an event that differs from an earlier one of its stream only in its text from what that one meant.
+"""Reads events that differ from an earlier one of their stream only in their texts from what that one meant.
 
 Most events of a stream do: the provider's id, model and all else stand in every one of them, byte for byte.
 """
@@ -6,11 +6,13 @@ Most events of a stream do: the provider's id, model and all else stand in every
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import orjson
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
+
+from service.upstream.sse import Event
 
 _PROBE = "probe"
 _MOST_MISSES = 8
@@ -20,7 +22,7 @@ _MOST_MISSES = 8
 class Alike:
     """What the last event with text alone was like."""
 
-    __slots__ = ("_field", "_head", "_is_last", "_misses", "_tail", "_text_of", "_what")
+    __slots__ = ("_between", "_field", "_head", "_is_last", "_misses", "_tail", "_text_of", "_type", "_what")
 
     def __init__(self, name: str, text_of: Callable[[bytes], str | None]) -> None:
         """`name` is of the field with the text. `text_of` says which text an event's data means, and nothing else.
@@ -31,28 +33,40 @@ class Alike:
         self._field = _field(name)
         self._text_of = text_of
         self._what: ChatCompletionChunk | None = None
+        self._type = ""
         self._head = b""
         self._tail = b""
+        self._between = b""
         self._misses = 0
         self._is_last = False
 
-    def read(self, data: bytes) -> ChatCompletionChunk | None:
+    def read(self, event: Event) -> ChatCompletionChunk | None:
         """Return the chunk of an event that is like the one learned; None for any other."""
         what = self._what
-        text = None if what is None else self._text(data)
-        self._is_last = text is not None
-        if what is None or text is None:
+        texts = None if what is None else self._texts((event,))
+        self._is_last = texts is not None
+        if what is None or texts is None:
             return None
         chunk = ChatCompletionChunk()
         chunk.CopyFrom(what)
-        chunk.choices[0].delta.content = text
+        chunk.choices[0].delta.content = texts[0]
         return chunk
 
-    def again(self, data: bytes) -> str | None:
-        """Return the text of an event that is like the one learned, if the last one was; None for any other."""
-        return self._text(data) if self._is_last else None
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
+        """Return the texts of the first events, of as many as are like the one learned, if the last one was."""
+        if not self._is_last:
+            return ()
+        texts = self._texts(events)
+        if texts is None:
+            texts = []
+            for event in events:
+                text = self._texts((event,))
+                if text is None:
+                    break
+                texts += text
+        return texts
 
-    def learn(self, data: bytes, chunk: ChatCompletionChunk) -> None:
+    def learn(self, event: Event, chunk: ChatCompletionChunk) -> None:
         """Take an event and the chunk that it means as what the next may be like, if it has text and nothing else."""
         if self._misses > _MOST_MISSES:
             self._what = None
@@ -60,6 +74,7 @@ class Alike:
         if not _is_text(chunk):
             return
         self._misses += 1
+        data = event.data
         found = list(self._field.finditer(data))
         if len(found) != 1:
             return
@@ -67,7 +82,8 @@ class Alike:
         if self._text_of(b"%b%b%b" % (head, _PROBE.encode(), tail)) == _PROBE:
             self._what = ChatCompletionChunk()
             self._what.CopyFrom(chunk)
-            self._head, self._tail = head, tail
+            self._type, self._head, self._tail = event.event, head, tail
+            self._between = b"%b\n%b" % (tail, head)
             self._is_last = True
 
     def forget(self) -> None:
@@ -75,18 +91,28 @@ class Alike:
         self._what = None
         self._is_last = False
 
-    def _text(self, data: bytes) -> str | None:
-        """Return the text of an event that is like the one learned."""
-        head, tail = self._head, self._tail
-        if not (data.startswith(head) and data.endswith(tail)) or len(data) < len(head) + len(tail):
+    def _texts(self, events: Sequence[Event]) -> list[str] | None:
+        """Return the texts of events that are all like the one learned."""
+        name, head, tail = self._type, self._head, self._tail
+        lines = b"\n".join([data for event, data in events if event == name])
+        if not (lines.startswith(head) and lines.endswith(tail)) or len(lines) < len(head) + len(tail):
             return None
+        breaks = len(events) - 1
+        texts = lines[len(head) : len(lines) - len(tail)]
+        if breaks:
+            if texts.count(self._between) != breaks:
+                return None
+            texts = texts.replace(self._between, b'"\n,"')
         try:
-            # A text that ends before the tail, or is no text, is no JSON this way either.
-            text: str = orjson.loads(b'"%b"' % data[len(head) : len(data) - len(tail)])
+            found: list[str] = orjson.loads(b'["%b"]' % texts)
         except orjson.JSONDecodeError:
             return None
+        # No string goes on over a line break. So each line is one string: a text that ends before its tail, with
+        # whatever may follow it, would be more than one element, or an element that is no string.
+        if len(found) != len(events) or set(map(type, found)) != {str}:
+            return None
         self._misses = 0
-        return text
+        return found
 
 
 @cache

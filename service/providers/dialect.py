@@ -74,10 +74,12 @@ class StreamDecoder(Protocol):
         """
         ...
 
-    def again(self, event: Event) -> str | None:
-        """Return the text of an event that means the last chunk over again with this text in place of its own.
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
+        """Return the texts of the first of some events: of those that mean the last chunk over again, with a text of
+        their own in place of its.
 
-        None for every other event, and wherever that cannot be told cheaply: `decode` then says what it means.
+        It ends before the first event that means anything else, and wherever that cannot be told cheaply: `decode` then
+        says what it means.
         """
         ...
 

@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._chunks: deque[bytes] = deque()
         self._unread = 0
         self._reading_paused = False
+        self._take: Callable[[bytes], bool] | None = None
         self._gathers = False
         self._held = False
         # With TLS uvloop reads on all the same, and loses what it has decrypted when the other side closes meanwhile.
@@ -99,6 +100,7 @@ class Connection(asyncio.Protocol):
         self.answered = self.left = self._has_head = self._complete = self._sent = False
         self._head_bytes = self._unread = 0
         self._gathers = False
+        self._take = None
         # The answer before may have been left unread.
         self._chunks.clear()
         self._resume_reading()
@@ -139,12 +141,20 @@ class Connection(asyncio.Protocol):
         """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
         self._gathers = True
 
+    def offer_to(self, take: Callable[[bytes], bool]) -> None:
+        """Until the answer's end, offer what comes while `next` waits for it to `take` first.
+
+        What that says it has taken, `next` does not give: whoever waits goes on waiting. What it raises, `next` does.
+        """
+        self._take = take
+
     def finish(self, at_rest: Callable[[Connection], None]) -> None:
         """Let the rest of an answer come that nobody reads, then call `at_rest`, also when it is too much.
 
         One that is late ends the connection.
         """
         self._at_rest = at_rest
+        self._take = None
         self._patience = self._loop.call_later(_REST_S, self.abort)
         self.left = self._gathers = False
         self._chunks.clear()
@@ -162,7 +172,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         elif self._chunks:
             # What has come meanwhile is a piece like the first.
-            self._wake()
+            self._hand_on()
             self._hold()
 
     def abort(self) -> None:
@@ -206,7 +216,7 @@ class Connection(asyncio.Protocol):
         if self._held and self._gathers and not self._complete and self._failure is None:
             return
         self._hold()
-        self._wake()
+        self._hand_on()
 
     def eof_received(self) -> None:
         """See asyncio.Protocol."""
@@ -310,6 +320,24 @@ class Connection(asyncio.Protocol):
         self.gathering.hold(self)
         if self._may_pause and not self._reading_paused and self._transport is not None:
             self._transport.pause_reading()
+
+    def _hand_on(self) -> None:
+        """Offer what has come, or wake up whoever waits for it."""
+        take, waiter = self._take, self._waiter
+        if take is None or waiter is None or waiter.done() or self._complete or self._failure is not None:
+            self._wake()
+            return
+        try:
+            taken = take(b"".join(self._chunks))
+        except Exception as error:  # noqa: BLE001  # it is raised where the stream is read
+            waiter.set_exception(error)
+            return
+        if not taken:
+            self._wake()
+            return
+        self._chunks.clear()
+        self._unread = 0
+        self._resume_reading()
 
     def _break(self) -> None:
         """Give up on an answer whose framing is wrong. What was sound before it can still be read."""

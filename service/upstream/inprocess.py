@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from service.config import Provider
@@ -44,6 +44,9 @@ class ScriptedResponse:
                 if events:
                     self._answered = True
                     yield events
+
+    def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:
+        """See `Response.offer_to`: nothing is."""
 
     def leave(self) -> None:
         """See `Response.leave`: there is no connection."""

@@ -118,8 +118,9 @@ class NetworkResponse:
         self._watch = watch
         self._connection = connection
         # A coding that is not known here is read as it is: some servers write a charset there.
-        compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
-        self._next = Inflated(connection.next).next if compressed else connection.next
+        self._compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
+        self._next = Inflated(connection.next).next if self._compressed else connection.next
+        self._decoder = EventDecoder(provider.max_event_bytes)
 
     async def read(self) -> bytes:
         """See `Response.read`."""
@@ -143,7 +144,6 @@ class NetworkResponse:
         """See `Response.events`."""
         watch = self._watch
         clock = asyncio.get_running_loop().time
-        decoder = EventDecoder(self._provider.max_event_bytes)
         seen = False
         gathering = self._connection.gathering
         gathering.begin()
@@ -158,7 +158,7 @@ class NetworkResponse:
                 if not chunk:
                     break
                 try:
-                    events = decoder.feed(chunk)
+                    events = self._decoder.feed(chunk)
                 except EventTooLarge as error:
                     raise event_too_large(self._name, self._provider.max_event_bytes, self.status) from error
                 if events:
@@ -170,6 +170,20 @@ class NetworkResponse:
             watch.stop()
         finally:
             gathering.end()
+
+    def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:
+        """See `Response.offer_to`."""
+        whole, watch, clock = self._decoder.whole, self._watch, asyncio.get_running_loop().time
+
+        def offer(chunk: bytes) -> bool:
+            events = whole(chunk)
+            if events is None or not take(events):
+                return False
+            watch.waiting_since = clock()
+            return True
+
+        if not self._compressed:
+            self._connection.offer_to(offer)
 
     def leave(self) -> None:
         """See `Response.leave`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from service.errors import FailureKind, ProviderFailure
@@ -101,6 +101,15 @@ class Response(Protocol):
 
         Raises:
             ProviderFailure: TIMEOUT; CUT, the body broke off; MALFORMED, an event is larger than the provider's limit.
+        """
+        ...
+
+    def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:
+        """From now on offer the events that arrive while somebody waits for them to `take` first.
+
+        What that says it has taken, `events` does not yield. It is called where the bytes arrive, so that a stream's
+        usual events need not wake up everybody on their way. What it raises, `events` does. Not all that could be
+        offered is.
         """
         ...
 

@@ -5,9 +5,13 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-inte
 
 from __future__ import annotations
 
+import re
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 _BOM = b"\xef\xbb\xbf"
+_TYPED = re.compile(rb"event: ([^\n]+)\ndata: ")
 
 
 class Event(NamedTuple):
@@ -15,6 +19,10 @@ class Event(NamedTuple):
 
     event: str
     data: bytes
+
+
+_event_of = partial(tuple.__new__, Event)
+"""`Event._make`, in a third of its time."""
 
 
 class EventTooLarge(ValueError):
@@ -48,8 +56,8 @@ class EventDecoder:
         if b"\r" in chunk:
             self._skip_newline = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if not (self._line or self._data or self._size or self._at_start) and (usual := self._usual(chunk)):
-            return usual
+        if (whole := self.whole(chunk)) is not None:
+            return whole
 
         first, newline, rest = chunk.partition(b"\n")
         if not newline:
@@ -73,14 +81,26 @@ class EventDecoder:
             self._keep(last)
         return events
 
-    def _usual(self, chunk: bytes) -> list[Event] | None:
-        """Return the events of a chunk that holds nothing but whole ones with a single data line each, else None."""
-        if not (chunk.startswith(b"data: ") and chunk.endswith(b"\n\n")):
+    def whole(self, chunk: bytes) -> list[Event] | None:
+        """Return the events of a chunk that holds nothing but whole ones of one type, each with a single data line.
+
+        None for any other chunk, and where something is left of the chunk before: that is to be fed.
+        """
+        if self._line or self._data or self._size or self._at_start or self._skip_newline or b"\r" in chunk:
             return None
-        found = chunk[6:-2].split(b"\n\ndata: ")
-        if chunk.count(b"\n") != 2 * len(found) or len(max(found, key=len)) + 7 > self._max_event_bytes:
+        if not chunk.endswith(b"\n\n"):
             return None
-        return [Event("message", data) for data in found]
+        if chunk.startswith(b"data: "):
+            name, begin, lines = "message", b"data: ", 2
+        elif (typed := _TYPED.match(chunk)) is not None:
+            name, begin, lines = typed[1].decode("utf-8", "replace"), typed[0], 3
+        else:
+            return None
+        found = chunk[len(begin) : -2].split(b"\n\n" + begin)
+        size = len(begin) + max(map(len, found)) + 1
+        if chunk.count(b"\n") != lines * len(found) or size > self._max_event_bytes:
+            return None
+        return list(map(_event_of, zip(repeat(name), found)))
 
     def _keep(self, part: bytes) -> None:
         """Keep a part of a line until its end comes; joined once, so that a long line costs no more than its length."""

@@ -47,7 +47,7 @@ class AnthropicStreamDecoder:
         """
         if self.finished or event.event == "ping":
             return ()
-        if (repeated := self._alike.read(event.data)) is not None:
+        if (repeated := self._alike.read(event)) is not None:
             return (repeated,)
         try:
             chunks = self._decode(parse(event.data))
@@ -55,12 +55,12 @@ class AnthropicStreamDecoder:
             message = "the provider sent an event that is not one of a message"
             raise ProviderFailure(FailureKind.MALFORMED, message) from error
         if len(chunks) == 1:
-            self._alike.learn(event.data, chunks[0])
+            self._alike.learn(event, chunks[0])
         return chunks
 
-    def again(self, event: Event) -> str | None:
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
         """See `service.providers.dialect.StreamDecoder`."""
-        return None if self.finished or event.event == "ping" else self._alike.again(event.data)
+        return () if self.finished else self._alike.again(events)
 
     def _decode(self, value: dict[str, Any]) -> Sequence[ChatCompletionChunk]:
         match value["type"]:

@@ -78,8 +78,9 @@ class GoogleStreamDecoder:
             chunk.usage.CopyFrom(usage)
         return (chunk,) if chunk.choices or chunk.HasField("usage") else ()
 
-    def again(self, event: Event) -> None:
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
         """See `service.providers.dialect.StreamDecoder`: no event is known before it is decoded."""
+        return ()
 
     def _decode_candidate(self, candidate: Json, response_id: str, choice: ChunkChoice) -> None:
         index = choice.index = get_count(candidate, "index")

@@ -76,7 +76,7 @@ class OpenAiStreamDecoder:
             return ()
         if event.event == "error":
             raise _event_failure(data)
-        if (repeated := self._alike.read(data)) is not None:
+        if (repeated := self._alike.read(event)) is not None:
             return (repeated,)
         chunk = read(ChatCompletionChunk, data)
         choices = chunk.choices
@@ -92,12 +92,12 @@ class OpenAiStreamDecoder:
             chunk.extra.update(self._held | dict(chunk.extra))
             self._held = {}
         else:
-            self._alike.learn(data, chunk)
+            self._alike.learn(event, chunk)
         return (chunk,)
 
-    def again(self, event: Event) -> str | None:
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
         """See `service.providers.dialect.StreamDecoder`."""
-        return None if event.event == "error" else self._alike.again(event.data.strip())
+        return self._alike.again(events)
 
     def _take(self, choice: ChunkChoice, chunk: ChatCompletionChunk) -> bool:
         """Adapt a choice and note what it says. Return whether it is still wanted: nothing comes after an end."""
@@ -142,7 +142,7 @@ class OpenAiStreamDecoder:
 
 
 def _text_of(data: bytes) -> str:
-    return read(ChatCompletionChunk, data).choices[0].delta.content
+    return read(ChatCompletionChunk, data.strip()).choices[0].delta.content
 
 
 def _begins(call_id: str, name: str, known: _Call, touched: bool) -> bool:

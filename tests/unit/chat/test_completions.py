@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, StreamOptions
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, DebugOptions, StreamOptions
 from gateway.v1.chat_response_pb2 import ChatCompletion, ChatCompletionChunk
 from gateway.v1.content_pb2 import ROLE_USER, ChatMessage
 from gateway.v1.tools_pb2 import DatetimeTool, Tool
@@ -33,6 +33,7 @@ from tests.fakes.wire import Answer, Connection, Request, event, head, serve, wh
 CLOCK = {"index": 0, "id": "c1", "type": "function", "function": {"name": "gateway_datetime", "arguments": "{}"}}
 USAGE = {"prompt_tokens": 5, "completion_tokens": 20, "total_tokens": 25}
 KEY = Key(name="k", sha256="0" * 64)
+SECRET = "PLANTED-provider-key-1"
 
 
 @asynccontextmanager
@@ -43,7 +44,7 @@ async def chat_with(
     async with serve(answer) as server:
         config = Config.model_validate(
             {
-                "providers": {"p": {"dialect": "openai", "base_url": server.url}},
+                "providers": {"p": {"dialect": "openai", "base_url": server.url, "api_key": SECRET}},
                 "models": {"m": {"endpoints": [{"provider": "p", "model": "up"}]}},
             }
         )
@@ -288,8 +289,8 @@ class SurprisedLater(OpenAiStreamDecoder):
             raise KeyError("choices")
         return super().decode(event)
 
-    def again(self, event: Event) -> str | None:
-        return None
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
+        return ()
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -341,3 +342,96 @@ async def test_a_stream_ends_with_the_word_that_nothing_more_comes() -> None:
         chunks = await streamed(chat, asks(stream_options=StreamOptions(include_usage=True)))
         left.set()
     assert chunks[-1].usage.total_tokens == USAGE["total_tokens"]
+
+
+def says(text: str, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, **more}
+    return b"data: %b\n\n" % json.dumps({"id": "r", "choices": [choice]}).encode()
+
+
+async def word_by_word(connection: Connection, request: Request) -> None:
+    """Say the numbers to forty one by one, some of them two at a time, one with more than text; then how it ended."""
+    await connection.send(head(200, "text/event-stream", "Connection: close") + says("0 "))
+    for number in range(1, 41):
+        await asyncio.sleep(0.005)
+        await connection.send(says(f"{number} ", **({"logprobs": {"content": []}} if number == 20 else {})))
+        if number % 5 == 0:
+            await connection.send(says("and "))
+    await connection.send(says("", finish_reason="stop") + event({"choices": [], "usage": USAGE}) + event("[DONE]"))
+    connection.close()
+
+
+WORDS = "".join(f"{number} and " if number and number % 5 == 0 else f"{number} " for number in range(41))
+
+
+async def told(chat: ChatCompletions, request: CreateChatCompletionRequest, takes: Callable[[int], bool]) -> list[str]:
+    """Return what a reader was told, and of it in upper case what it took; `takes` says that by the offer's number."""
+    said: list[str] = []
+    offers = 0
+
+    def take(texts: Sequence[str]) -> bool:
+        nonlocal offers
+        offers += 1
+        if takes(offers):
+            said.extend(text.upper() for text in texts)
+            return True
+        return False
+
+    async with await chat.open(request, call(), take) as stream:
+        async for runs in stream:
+            for run in runs:
+                said += [choice.delta.content for chunk in run.chunks() for choice in chunk.choices]
+    return said
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+async def test_texts_are_offered_as_they_arrive_and_none_is_told_twice(every: int) -> None:
+    async with chat_with(word_by_word) as chat:
+        said = await told(chat, asks(), lambda offer: offer % every == 0)
+    assert "".join(said).lower() == WORDS
+    assert "AND " in said
+
+
+async def test_nothing_is_offered_where_the_gateway_has_a_say_in_each_text() -> None:
+    """Between a turn's texts may be calls of the gateway's tools; and what came back is kept when it was asked for."""
+    tools = [Tool(gateway_datetime=DatetimeTool())]
+    debug = DebugOptions(return_upstream_response=True)
+    async with chat_with(word_by_word) as chat:
+        assert "".join(await told(chat, asks(tools=tools), lambda offer: True)) == WORDS
+        assert "".join(await told(chat, asks(debug=debug), lambda offer: True)) == WORDS
+
+
+async def test_no_secret_is_in_a_text_that_is_offered() -> None:
+    async def echo(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", "Connection: close") + says("Hi"))
+        await asyncio.sleep(0.05)
+        await connection.send(says(f"your key is {SECRET}"))
+        await asyncio.sleep(0.05)
+        await connection.send(says("", finish_reason="stop"))
+        connection.close()
+
+    async with chat_with(echo) as chat:
+        said = await told(chat, asks(), lambda offer: True)
+    assert said == ["Hi", "YOUR KEY IS ***", ""]
+
+
+class SurprisedByTheSecond(OpenAiDialect):
+    """A dialect with a mistake in how it tells that an event is like the one before."""
+
+    def stream_decoder(self, choices: int = 1) -> StreamDecoder:
+        return Mistaken(choices)
+
+
+class Mistaken(OpenAiStreamDecoder):
+    """A decoder with that mistake."""
+
+    def again(self, events: Sequence[Event]) -> Sequence[str]:
+        raise KeyError("choices")
+
+
+async def test_what_no_decoder_foresaw_is_the_providers_failure_also_where_it_is_offered() -> None:
+    async with chat_with(word_by_word, dialects={"openai": SurprisedByTheSecond()}) as chat:
+        with pytest.raises(GatewayError) as caught:
+            await told(chat, asks(), lambda offer: True)
+    assert caught.value.code == "upstream_stream_broken"
+    assert caught.value.details[0]["outcome"] == "malformed_answer"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.chat.turn_stream import Runs, TurnStream
-from service.errors import ProviderFailure
+from service.errors import FailureKind, ProviderFailure
 from service.providers import DIALECTS
 from service.upstream import Event
 
@@ -38,6 +38,9 @@ class Pieces:
         for piece in self._pieces:
             yield piece
 
+    def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:
+        """See `service.upstream.Response`: nothing is."""
+
     def leave(self) -> None:
         """See `service.upstream.Response`."""
 
@@ -51,7 +54,7 @@ def read(pieces: Sequence[Sequence[Event]]) -> list[Runs]:
     """Return what each item of the stream holds."""
 
     async def collect() -> list[Runs]:
-        stream = await TurnStream.open(AsyncExitStack(), Pieces(pieces), DIALECTS["openai"], lambda body: body)
+        stream = await TurnStream.open(AsyncExitStack(), Pieces(pieces), DIALECTS["openai"], lambda bodies: bodies)
         try:
             return [runs async for runs in stream]
         finally:
@@ -126,13 +129,53 @@ def test_events_of_a_piece_that_differ_in_their_text_alone_are_one_run() -> None
     assert (begun.texts, run.chunk.choices[0].delta.content, run.texts) == ([], "a", ["b", "c"])
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ("a\\", ',"b'),
+        ("a\\", '","b'),
+        ('a","b', "c"),
+        ("a", 'b","c'),
+        ('a",1,"b', "c"),
+        ('a",["b', 'c"],"d'),
+        ('a",["b', "c", 'd"],"e'),
+        ('a",{"b":"c', "d", 'e":"f"},"g'),
+    ],
+)
+def test_events_that_are_malformed_each_mean_nothing_together(texts: Sequence[str]) -> None:
+    """Side by side, between the quotes of a list, such texts would be as many elements, or strings."""
+    alike = event({"content": "-"})
+    broken = [Event("message", event({"content": "@"}).data.replace(b"@", text.encode())) for text in texts]
+    with pytest.raises(ProviderFailure) as caught:
+        read([[alike], [alike], [*broken, alike]])
+    assert caught.value.kind is FailureKind.MALFORMED
+
+
+def test_halves_of_events_mean_nothing_together() -> None:
+    head, tail = event({"content": "@"}).data.split(b"@")
+    halves = [Event("message", head + b'b",'), Event("message", b'"c' + tail)]
+    with pytest.raises(ProviderFailure) as caught:
+        read([[event({"content": "-"})], halves])
+    assert caught.value.kind is FailureKind.MALFORMED
+
+
+@pytest.mark.parametrize("line", ["", "\n"])
+def test_an_event_of_two_lines_is_one(line: str) -> None:
+    """JSON may be broken between its parts, but two texts are no JSON."""
+    alike = event({"content": "a"})
+    twice = Event("message", alike.data + line.encode() + alike.data)
+    with pytest.raises(ProviderFailure) as caught:
+        read([[alike], [twice, alike], [alike]])
+    assert caught.value.kind is FailureKind.MALFORMED
+
+
 def test_a_stream_is_open_when_a_later_text_of_its_first_run_says_something() -> None:
     """The event after that is an error: had the stream not been opened, another provider would be asked."""
     first = [event({"content": ""}), event({"content": "Hi"})]
 
     async def opened() -> Runs:
         pieces = [first, [Event("error", b'{"error":{"message":"broken"}}')]]
-        stream = await TurnStream.open(AsyncExitStack(), Pieces(pieces), DIALECTS["openai"], lambda body: body)
+        stream = await TurnStream.open(AsyncExitStack(), Pieces(pieces), DIALECTS["openai"], lambda bodies: bodies)
         return await anext(stream)
 
     (run,) = asyncio.run(opened())
@@ -158,7 +201,7 @@ def test_a_stream_that_says_nothing_for_long_has_begun_all_the_same() -> None:
                 yield piece
 
     async def opened() -> None:
-        stream = await TurnStream.open(AsyncExitStack(), Counted([]), DIALECTS["openai"], lambda body: body)
+        stream = await TurnStream.open(AsyncExitStack(), Counted([]), DIALECTS["openai"], lambda bodies: bodies)
         await stream.aclose()
 
     asyncio.run(opened())

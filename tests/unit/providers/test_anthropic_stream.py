@@ -77,13 +77,15 @@ def chunks(stream: Sequence[Event]) -> Sequence[ChatCompletionChunk | str]:
     decoder = DIALECTS["anthropic"].stream_decoder()
     runs: list[Run] = []
     failed: list[str] = []
-    for each in stream:
-        again = decoder.again(each) if runs else None
-        if again is not None:
-            runs[-1].texts.append(again)
+    rest = list(stream)
+    while rest:
+        again = decoder.again(rest) if runs else ()
+        if again:
+            runs[-1].texts.extend(again)
+            del rest[: len(again)]
             continue
         try:
-            runs += [Run(chunk, []) for chunk in decoder.decode(each)]
+            runs += [Run(chunk, []) for chunk in decoder.decode(rest.pop(0))]
         except ProviderFailure as failure:
             failed.append(failure.message)
             break
@@ -100,8 +102,12 @@ def test_texts_are_read_from_the_one_before() -> None:
     decoder = DIALECTS["anthropic"].stream_decoder()
     for each in (*START, text("a")):
         decoder.decode(each)
-    assert [decoder.again(text(value)) for value in ("b", "", "c")] == ["b", "", "c"]
-    assert decoder.again(text("d", index=1)) is None
+    alike = [text(value) for value in ("b", "", "c")]
+    assert [decoder.again([each]) for each in alike] == [["b"], [""], ["c"]]
+    assert decoder.again(alike) == ["b", "", "c"]
+    assert decoder.again([*alike, text("d", index=1), text("e")]) == ["b", "", "c"]
+    assert decoder.again([*alike, event("ping"), text("e")]) == ["b", "", "c"]
+    assert not decoder.again([text("d", index=1), *alike])
 
 
 @pytest.mark.parametrize("value", ["\n", '"', "a\\"])
@@ -110,7 +116,8 @@ def test_what_is_no_text_is_malformed(value: str) -> None:
     for each in (*START, text("a")):
         decoder.decode(each)
     broken = Event("content_block_delta", text("@").data.replace(b"@", value.encode()))
-    assert decoder.again(broken) is None
+    assert not decoder.again([broken])
+    assert decoder.again([text("b"), broken]) == ["b"]
     with pytest.raises(ProviderFailure, match="not one of a message"):
         decoder.decode(broken)
 
@@ -122,4 +129,4 @@ def test_a_block_that_begins_with_text_is_not_taken_for_a_text_delta() -> None:
     decoder = DIALECTS["anthropic"].stream_decoder()
     decoder.decode(begun())
     decoder.decode(block(0, **fields))
-    assert decoder.again(block(0, **fields)) is None
+    assert not decoder.again([block(0, **fields)])

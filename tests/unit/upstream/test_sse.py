@@ -8,6 +8,23 @@ from hypothesis import strategies as st
 
 from service.upstream.sse import Event, EventDecoder, EventTooLarge
 
+WHOLE: dict[str, tuple[bytes, list[Event] | None]] = {
+    "one": (b"data: 1\n\n", [Event("message", b"1")]),
+    "several": (b"data: 1\n\ndata: 2\n\n", [Event("message", b"1"), Event("message", b"2")]),
+    "several of a type": (
+        b"event: x\ndata: 1\n\nevent: x\ndata: 2\n\n",
+        [Event("x", b"1"), Event("x", b"2")],
+    ),
+    "of several types": (b"event: x\ndata: 1\n\nevent: y\ndata: 2\n\n", None),
+    "the second without a type": (b"event: x\ndata: 1\n\ndata: 2\n\n", None),
+    "the first without a type": (b"data: 1\n\nevent: x\ndata: 2\n\n", None),
+    "two data lines": (b"data: 1\ndata: 2\n\n", None),
+    "not to its end": (b"data: 1\n\ndata: 2\n", None),
+    "a comment": (b": 1\n\n", None),
+    "carriage returns": (b"data: 1\r\n\r\n", None),
+    "too large": (b"data: " + b"1" * 60 + b"\n\n", None),
+    "nothing": (b"", None),
+}
 SIZES = pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
 
 
@@ -50,6 +67,24 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
     "no line end at the end": (b"data: 1\n\ndata: 2", [Event("message", b"1")]),
     "nothing": (b"", []),
 }
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_tells_chunks_of_nothing_but_whole_events(case: str) -> None:
+    chunk, events = WHOLE[case]
+    decoder = EventDecoder(64)
+    decoder.feed(b": a stream begins\n\n")
+
+    assert decoder.whole(chunk) == events
+
+
+@pytest.mark.parametrize("before", [b"", b"d", b"data: 0\n", b"event: x\n", b": 0\n\r"])
+def test_a_chunk_is_not_whole_where_something_is_left_of_the_one_before(before: bytes) -> None:
+    """Nothing at all may be the beginning of a byte order mark."""
+    decoder = EventDecoder(64)
+    decoder.feed(before)
+
+    assert decoder.whole(b"data: 1\n\n") is None
 
 
 @SIZES
@@ -105,6 +140,18 @@ def test_any_events_in_any_chunks_come_back(events: list[tuple[str, list[str]]],
     decoded = [event for chunk in chunks for event in decoder.feed(chunk)]
 
     assert decoded == [Event(name, "\n".join(lines).encode()) for name, lines in events]
+
+
+@given(stream=st.lists(st.sampled_from([b"data: a\n\n", b"event: x\ndata: b\n\n", b"data: c\n", b"\n", b"\r"])))
+def test_a_chunk_of_whole_events_means_what_it_means_line_by_line(stream: list[bytes]) -> None:
+    decoder, by_bytes = EventDecoder(1000), EventDecoder(1000)
+
+    for part in stream:
+        whole = decoder.whole(part * 2)
+        expected = [event for at in range(len(part) * 2) for event in by_bytes.feed((part * 2)[at : at + 1])]
+
+        assert whole is None or whole == expected
+        assert decoder.feed(part * 2) == expected
 
 
 @given(stream=st.binary(max_size=200), cuts=st.lists(st.integers(0, 200), max_size=5))

@@ -1,0 +1,215 @@
+"""Events are offered where their bytes arrive: what is taken is not read, what is not is, and all of it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from service.config import Provider
+from service.errors import FailureKind, ProviderFailure
+from service.providers.dialect import UpstreamRequest
+from service.upstream import CallTimeouts, Event, Response, Upstream
+from tests.fakes.authority import Authority
+from tests.fakes.wire import Answer, Connection, Request, chunk, head, serve
+
+PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
+Surroundings = tuple[Authority | None, Callable[[], float]]
+
+
+def idle() -> float:
+    """The clock of a thread that does nothing."""
+    return 0.0
+
+
+@pytest.fixture(params=[(False, idle), (True, idle), (False, time.monotonic), (True, time.monotonic)])
+def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Surroundings:
+    """Without TLS and with it, in a worker that rests and in one that is busy."""
+    tls, spent = request.param
+    return Authority(tmp_path) if tls else None, spent
+
+
+@asynccontextmanager
+async def answered(
+    answer: Answer, surroundings: Surroundings = (None, idle), timeouts: CallTimeouts = PATIENT
+) -> AsyncIterator[Response]:
+    authority, spent = surroundings
+    server_tls: ssl.SSLContext | None = None if authority is None else authority.server
+    ca_file = None if authority is None else str(authority.file)
+    provider = Provider(dialect="openai", base_url="http://unused.example", ca_file=ca_file)
+    upstream = Upstream({"acme": provider}, {}, spent)
+    async with serve(answer, server_tls) as server:
+        try:
+            async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), timeouts) as response:
+                yield response
+        finally:
+            await upstream.close()
+
+
+def event(number: int) -> bytes:
+    return chunk(b"data: %d\n\n" % number)
+
+
+async def count_to_sixty(connection: Connection, request: Request) -> None:
+    await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+    await asyncio.sleep(0.1)
+    for number in range(1, 61):
+        await connection.send(event(number))
+        await asyncio.sleep(0.002)
+    await connection.send(chunk(b""))
+
+
+def numbers(events: Sequence[Event]) -> list[int]:
+    return [int(each.data) for each in events]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+async def test_what_is_not_taken_is_read_and_nothing_twice(surroundings: Surroundings, every: int) -> None:
+    seen: list[int] = []
+    offers = taken = 0
+
+    def take(events: Sequence[Event]) -> bool:
+        nonlocal offers, taken
+        offers += 1
+        if offers % every:
+            return False
+        seen.extend(numbers(events))
+        taken += len(events)
+        return True
+
+    async with answered(count_to_sixty, surroundings) as response:
+        pieces = response.events()
+        seen += numbers(await anext(pieces))
+        response.offer_to(take)
+        async for piece in pieces:
+            seen += numbers(piece)
+    assert seen == list(range(61))
+    assert taken > 0
+
+
+async def test_nothing_is_offered_while_nobody_waits() -> None:
+    """What came before is with the reader still: what is taken now would overtake it."""
+    told: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True))
+        while data := await told.get():
+            await connection.send(data)
+
+    def take(events: Sequence[Event]) -> bool:
+        raise AssertionError("nobody waits")
+
+    async with answered(answer) as response:
+        pieces = response.events()
+        told.put_nowait(event(0))
+        assert numbers(await anext(pieces)) == [0]
+        response.offer_to(take)
+        told.put_nowait(event(1))
+        await asyncio.sleep(0.05)
+        assert numbers(await anext(pieces)) == [1]
+        told.put_nowait(b"")
+
+
+@pytest.mark.parametrize(
+    ("middle", "read", "taken"),
+    [
+        (b": a comment\n\n", [], [b"2"]),
+        (b"data: 1\ndata: 1\n\n", [b"1\n1"], [b"2"]),
+        (b"data: 1\n\ndata: ", [b"1", b"data: 2"], []),
+        # Its last line end may have a second half still to come.
+        (b"data: 1\r\r", [b"1", b"2"], []),
+    ],
+)
+async def test_only_whole_events_are_offered(middle: bytes, read: list[bytes], taken: list[bytes]) -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+        for part in (middle, b"data: 2\n\n", b""):
+            await asyncio.sleep(0.05)
+            await connection.send(chunk(part))
+
+    found: list[bytes] = []
+
+    def take(events: Sequence[Event]) -> bool:
+        found.extend(each.data for each in events)
+        return True
+
+    async with answered(answer) as response:
+        pieces = response.events()
+        await anext(pieces)
+        response.offer_to(take)
+        assert [each.data async for piece in pieces for each in piece] == read
+    assert found == taken
+
+
+async def test_what_comes_compressed_is_not_offered() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        packed = gzip.compress(b"data: 0\n\ndata: 1\n\n")
+        await connection.send(head(200, "text/event-stream", "Content-Encoding: gzip", "Connection: close") + packed)
+        connection.close()
+
+    async with answered(answer) as response:
+        response.offer_to(lambda events: True)
+        assert [each.data async for piece in response.events() for each in piece] == [b"0", b"1"]
+
+
+async def test_what_taking_raises_is_raised_where_the_stream_is_read(surroundings: Surroundings) -> None:
+    def take(events: Sequence[Event]) -> bool:
+        raise LookupError("not here")
+
+    async with answered(count_to_sixty, surroundings) as response:
+        pieces = response.events()
+        await anext(pieces)
+        response.offer_to(take)
+        with pytest.raises(LookupError, match="not here"):
+            async for _ in pieces:
+                pass
+
+
+async def test_events_that_are_taken_are_no_silence() -> None:
+    """The stream is longer than `idle`; what ends it is the silence after its last event."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+        for number in range(1, 9):
+            await asyncio.sleep(0.1)
+            await connection.send(event(number))
+        await connection.hung_up()
+
+    seen: list[int] = []
+
+    def take(events: Sequence[Event]) -> bool:
+        seen.extend(numbers(events))
+        return True
+
+    impatient = CallTimeouts(connect=5, first_event=5, idle=0.5, total=10)
+    async with answered(answer, timeouts=impatient) as response:
+        pieces = response.events()
+        await anext(pieces)
+        response.offer_to(take)
+        with pytest.raises(ProviderFailure) as caught:
+            await anext(pieces)
+    assert seen == list(range(1, 9))
+    assert (caught.value.kind, caught.value.timeout) == (FailureKind.TIMEOUT, "idle")
+
+
+async def test_a_later_answer_on_the_same_connection_is_not_offered() -> None:
+    async with serve(count_to_sixty) as server:
+        provider = Provider(dialect="openai", base_url="http://unused.example")
+        upstream = Upstream({"acme": provider}, {}, idle)
+        counts: list[int] = []
+        for _ in range(2):
+            async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as response:
+                pieces = response.events()
+                await anext(pieces)
+                if not counts:
+                    response.offer_to(lambda events: True)
+                counts.append(len([each async for piece in pieces for each in piece]))
+        await upstream.close()
+    assert len(server.connections) == 1
+    assert counts[0] < counts[1] == 60
