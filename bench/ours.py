@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KEY = "sk-bench-key"
 _AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 _PATH = "/v1/chat/completions"
-_STREAM_MODELS = (wire.STREAM_MODEL, wire.FIRST_MODEL, wire.BURST_MODEL)
+_STREAM_MODELS = (wire.STREAM_MODEL, wire.SLOW_MODEL, wire.FIRST_MODEL, wire.BURST_MODEL)
 TLS = "tls"
 _VENDORS: Mapping[str, tuple[str, str]] = {
     "openai": ("openai", "/v1"),

@@ -25,6 +25,7 @@ GATEWAY = "Chat Gateway, 1 worker"
 GATEWAY_2 = "Chat Gateway, 2 workers"
 DIRECT = "direct call"
 FLOOR = "empty grpc.aio service"
+SLOW = "150 streams, 40 ms between events"
 
 
 @dataclass(slots=True)
@@ -143,6 +144,7 @@ def _measurements(target: str, folder: Path, *, quick: bool) -> Mapping[str, Mea
             "gRPC 20 streams": lambda target: measure.native(target, stream=True, calls=20, seconds=1.0),
             "TLS, small, 64 at once": whole("small", 64, ours.TLS),
             "TLS, 100 streams": streamed(wire.STREAM_MODEL, 100, ours.TLS),
+            SLOW: streamed(wire.SLOW_MODEL, 150),
         }
         for vendor in VENDORS[:1] if quick else VENDORS:
             found[f"{vendor}, 20 messages"] = whole("medium", 8, vendor)

@@ -10,6 +10,8 @@ Size = Literal["small", "medium", "large", "image"]
 
 STREAM_MODEL = "bench-4ms200"
 """The event source reads pace and number of events from a model's name: here 200 events, one every 4 ms."""
+SLOW_MODEL = "bench-40ms50"
+"""About the pace of a real model: no two of a stream's events come close together."""
 FIRST_MODEL = "bench-0ms5"
 BURST_MODEL = "bench-0ms500"
 UNARY_MODEL = "bench-unary"

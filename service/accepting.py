@@ -95,8 +95,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
             serving = cygrpc._handle_rpc(method, self._resolver, self._around, rpc, loop, False)
             self._run(cygrpc._schedule_rpc_coro(serving, rpc, loop, method))
         else:
-            exchange = Exchange(rpc, loop, self)
-            exchange.start(self._run(_answered(exchange, answer, method)))
+            Exchange(rpc, loop, self).start(lambda exchange: self._run(_answered(exchange, answer, method)))
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._event_loop.create_task(coroutine)

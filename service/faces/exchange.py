@@ -40,15 +40,19 @@ class Exchange:
         "_core",
         "_done",
         "_headers",
+        "_left",
         "_loop",
         "_lost",
-        "_received",
         "_receiving",
         "_rpc",
         "_sending",
+        "_served",
         "_waiting",
         "task",
     )
+
+    task: asyncio.Task[None]
+    """What serves the call, from when its request is there."""
 
     def __init__(self, rpc: Any, loop: asyncio.AbstractEventLoop, core: Core) -> None:
         """`rpc` is the core's state of a call that has come."""
@@ -57,24 +61,35 @@ class Exchange:
         self._core = core
         self._context = cygrpc._ServicerContext(rpc, None, None, loop)
         self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
-        self._received: asyncio.Future[None] = loop.create_future()
+        self._left = False
+        self._served = False
         self._headers: Sequence[tuple[str, str]] | None = ()
         self._sending = False
         self._waiting: asyncio.Future[None] | None = None
         self._lost = False
         self._done = False
 
-    def start(self, task: asyncio.Task[None]) -> None:
-        """Let the core receive the request, and cancel the task that serves it when the caller leaves."""
-        self.task = task
+    def start(self, serve: Callable[[Exchange], asyncio.Task[None]]) -> None:
+        """Let the core receive the request, then a task serve it; the task is cancelled when the caller leaves.
+
+        Nothing is served where the caller leaves before the request is there.
+        """
         closing = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
 
         def closed(failed: bool) -> None:
             if failed or closing.cancelled():
-                task.cancel()
+                self._left = True
+                if self._served:
+                    self.task.cancel()
+
+        def received(_: bool) -> None:
+            # What cannot be received, a message over the core's limit for one, the core ends itself.
+            if not self._left:
+                self._served = True
+                self.task = serve(self)
 
         self._begin((closing,), closed)
-        self._begin((self._receiving,), self._has_received)
+        self._begin((self._receiving,), received)
 
     def invocation_metadata(self) -> Metadata:
         """Return what came with the call, made anew at each time."""
@@ -90,12 +105,8 @@ class Exchange:
         """Say whether the status is sent, or on its way."""
         return self._done
 
-    async def received(self) -> None:
-        """Wait until the request is there."""
-        await self._received
-
     def read(self) -> bytes:
-        """Return a request that is there, once; nothing when the caller has sent none."""
+        """Return the request, once; nothing when the caller has sent none."""
         message: bytes | None = self._receiving.message()
         self._receiving = None
         return message or b""
@@ -180,11 +191,6 @@ class Exchange:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
-    def _has_received(self, _: bool) -> None:
-        # The core ends what cannot be received, a message over its limit for one; there is nothing to read then.
-        if not self._received.done():
-            self._received.set_result(None)
-
     def _begin(self, operations: tuple[Any, ...], done: Callable[[bool], None]) -> None:
         """Let the core begin a batch; `done` is told when it has ended, and whether it failed."""
         if self._core.stopped:
@@ -193,7 +199,7 @@ class Exchange:
 
 
 Answer = Callable[[Exchange], Awaitable[None]]
-"""What answers a call. However it ends, the call does too."""
+"""What answers a call whose request is there. However it ends, the call does too."""
 
 
 def _status(code: int, details: str = "", trailing: Metadata = ()) -> Any:

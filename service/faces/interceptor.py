@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
@@ -95,13 +96,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             lambda exchange: exchange.task,
             asks=True,
         )
-
-        async def answer_call(exchange: Exchange) -> None:
-            # A call counts once its request is there: Envoy asks no other worker before.
-            await exchange.received()
-            await serve(None, exchange)
-
-        return answer_call
+        return partial(serve, None)
 
     def _wrap(self, method: str, handler: Handler) -> Handler:
         inner = cast(Behaviour, handler.unary_unary)  # what streams is chat, and that is answered directly

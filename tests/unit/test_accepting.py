@@ -30,7 +30,6 @@ COMMENT = b"-" * 1_000_000
 
 async def echo(exchange: Exchange) -> None:
     """Answer with what was asked."""
-    await exchange.received()
     data = exchange.read()
     exchange.begin(HEADERS)
     await exchange.finish(data)
@@ -83,7 +82,6 @@ async def test_headers_and_messages_arrive_in_order() -> None:
         exchange.begin(HEADERS)
         for number in range(10):
             await exchange.write(b"%d" % number)
-        await exchange.received()
         await exchange.finish(exchange.read())
 
     async with serving(answer) as (_, channel):
@@ -288,7 +286,6 @@ async def test_nothing_is_kept_of_calls_that_have_ended() -> None:
     begun: list[asyncio.Event] = []
 
     async def answer(exchange: Exchange) -> None:
-        await exchange.received()
         begun.pop().set()
         if exchange.read():
             await _write_to_nobody(exchange)
