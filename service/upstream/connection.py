@@ -141,8 +141,8 @@ class Connection(asyncio.Protocol):
         """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
         self._gathers = True
 
-    def offer_to(self, take: Callable[[bytes], bool]) -> None:
-        """Until the answer's end, offer what comes while `next` waits for it to `take` first.
+    def offer_to(self, take: Callable[[bytes], bool] | None) -> None:
+        """Until the answer's end, offer what comes while `next` waits for it to `take` first; None ends that.
 
         What that says it has taken, `next` does not give: whoever waits goes on waiting. What it raises, `next` does.
         """
@@ -154,7 +154,6 @@ class Connection(asyncio.Protocol):
         One that is late ends the connection.
         """
         self._at_rest = at_rest
-        self._take = None
         self._patience = self._loop.call_later(_REST_S, self.abort)
         self.left = self._gathers = False
         self._chunks.clear()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import ssl
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -196,6 +198,34 @@ async def test_events_that_are_taken_are_no_silence() -> None:
             await anext(pieces)
     assert seen == list(range(1, 9))
     assert (caught.value.kind, caught.value.timeout) == (FailureKind.TIMEOUT, "idle")
+
+
+class Taker:
+    """Takes everything."""
+
+    def __call__(self, events: Sequence[Event]) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+async def test_who_took_events_is_not_kept_by_the_connection(surroundings: Surroundings, abandoned: bool) -> None:
+    """Nor in a circle, which would stay until the collector comes by."""
+    gc.disable()
+    try:
+        async with answered(count_to_sixty, surroundings) as response:
+            taker = Taker()
+            kept = weakref.ref(taker)
+            pieces = response.events()
+            await anext(pieces)
+            response.offer_to(taker)
+            if not abandoned:
+                async for _ in pieces:
+                    pass
+            await pieces.aclose()
+            del taker, pieces
+            assert kept() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_later_answer_on_the_same_connection_is_not_offered() -> None:
