@@ -120,6 +120,7 @@ class Job:
         `take` is offered the texts of a stream that only passes through.
         """
         through = TurnFilter(self._loop)
+        # What is refused comes once more the other way, and would be kept for `debug` twice.
         passes_through = not (self._loop.active or self._options.upstream_response)
         while True:
             target, turn = await self._attempts.open(self._request)

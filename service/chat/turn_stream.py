@@ -17,7 +17,7 @@ from service.upstream import Event, Response
 
 Runs = Sequence[Run]
 Take = Callable[[Sequence[str]], bool]
-"""Takes texts that mean the last chunk over again, each in place of its text, or says that it cannot at the moment."""
+"""Takes texts, each of which means the last chunk over again with this text; False where it cannot at the moment."""
 
 # Usage, or the end of the body, so that the connection can be used again.
 _AFTER_FINISH_S = 2.0

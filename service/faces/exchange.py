@@ -82,9 +82,10 @@ class Exchange:
                 if self._served:
                     self.task.cancel()
 
-        def received(_: bool) -> None:
-            # What cannot be received, a message over the core's limit for one, the core ends itself.
-            if not self._left:
+        def received(failed: bool) -> None:
+            # A call counts once its request is there: Envoy asks no other worker before. The core itself ends a call
+            # whose request cannot be received, one over its limit.
+            if not (failed or self._left):
                 self._served = True
                 self.task = serve(self)
 

@@ -129,7 +129,11 @@ class _EventWriter:
         self._last = self._loop.time()
 
     def take(self, texts: Sequence[str]) -> bool:
-        """Write texts that mean the last chunk over again, unless the reader has yet to take what was written."""
+        """Write texts, each of which means the last chunk over again with this text.
+
+        False where the reader has yet to take what was written, or has left, and where it is not known what the last
+        chunk was written as.
+        """
         if not self.exchange.quiet or (data := self._encoder.again(texts)) is None:
             return False
         self.exchange.send(packed(data, EVENTS))

@@ -76,7 +76,7 @@ class Alike:
         self._misses += 1
         data = event.data
         found = list(self._field.finditer(data))
-        if len(found) != 1:
+        if len(found) != 1 or b"\n" in data:
             return
         head, tail = data[: found[0].start(1)], data[found[0].end(1) :]
         if self._text_of(b"%b%b%b" % (head, _PROBE.encode(), tail)) == _PROBE:
@@ -94,7 +94,10 @@ class Alike:
     def _texts(self, events: Sequence[Event]) -> list[str] | None:
         """Return the texts of events that are all like the one learned."""
         name, head, tail = self._type, self._head, self._tail
-        lines = b"\n".join([data for event, data in events if event == name])
+        data = [data for event, data in events if event == name]
+        if len(data) != len(events):
+            return None
+        lines = b"\n".join(data)
         if not (lines.startswith(head) and lines.endswith(tail)) or len(lines) < len(head) + len(tail):
             return None
         breaks = len(events) - 1
@@ -107,8 +110,8 @@ class Alike:
             found: list[str] = orjson.loads(b'["%b"]' % texts)
         except orjson.JSONDecodeError:
             return None
-        # No string goes on over a line break. So each line is one string: a text that ends before its tail, with
-        # whatever may follow it, would be more than one element, or an element that is no string.
+        # What was learned has no line break, and no string goes on over one. So each line is one string: a text that
+        # ends before its tail, with whatever may follow it, would be more than one element, or one that is no string.
         if len(found) != len(events) or set(map(type, found)) != {str}:
             return None
         self._misses = 0

@@ -75,11 +75,10 @@ class StreamDecoder(Protocol):
         ...
 
     def again(self, events: Sequence[Event]) -> Sequence[str]:
-        """Return the texts of the first of some events: of those that mean the last chunk over again, with a text of
-        their own in place of its.
+        """Return the texts of the leading events that mean the last chunk over again, each with its own text.
 
         It ends before the first event that means anything else, and wherever that cannot be told cheaply: `decode` then
-        says what it means.
+        says what it means. It may be asked again about the same events.
         """
         ...
 

@@ -203,6 +203,8 @@ class _Call:
             self._watch.stop()
         connection, self._connection = self._connection, None
         if connection is not None:
+            # It is not to keep whoever took texts, nor its own watch, which has hold of it.
+            connection.offer_to(None)
             self._pool.give_back(connection)
 
 

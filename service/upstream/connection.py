@@ -100,7 +100,6 @@ class Connection(asyncio.Protocol):
         self.answered = self.left = self._has_head = self._complete = self._sent = False
         self._head_bytes = self._unread = 0
         self._gathers = False
-        self._take = None
         # The answer before may have been left unread.
         self._chunks.clear()
         self._resume_reading()
@@ -142,8 +141,9 @@ class Connection(asyncio.Protocol):
         self._gathers = True
 
     def offer_to(self, take: Callable[[bytes], bool] | None) -> None:
-        """Until the answer's end, offer what comes while `next` waits for it to `take` first; None ends that.
+        """From now on offer what comes while `next` waits for it to `take` first; None ends that.
 
+        What comes together with the end of the answer is not offered. It is to be ended before another request.
         What that says it has taken, `next` does not give: whoever waits goes on waiting. What it raises, `next` does.
         """
         self._take = take
@@ -330,6 +330,7 @@ class Connection(asyncio.Protocol):
             taken = take(b"".join(self._chunks))
         except Exception as error:  # noqa: BLE001  # it is raised where the stream is read
             waiter.set_exception(error)
+            del waiter, take  # the error has hold of this frame
             return
         if not taken:
             self._wake()

@@ -169,8 +169,6 @@ class NetworkResponse:
                     yield events
             watch.stop()
         finally:
-            # Whoever took texts is not to be kept by a connection that is kept, nor that by its own watch.
-            self._connection.offer_to(None)
             gathering.end()
 
     def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:

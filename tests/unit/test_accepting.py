@@ -228,6 +228,38 @@ async def test_an_answer_is_cancelled_when_its_caller_leaves(does: Answer) -> No
     assert errors == [asyncio.CancelledError] or (does is not _hang and errors == [grpc.aio.InternalError])
 
 
+@pytest.mark.parametrize("deadline_s", [None, 0.2])
+async def test_a_caller_who_leaves_before_the_request_is_there_is_not_served(deadline_s: float | None) -> None:
+    served = 0
+
+    async def answer(exchange: Exchange) -> None:
+        nonlocal served
+        served += 1
+        await echo(exchange)
+
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    async with serving(answer) as (_, channel):
+        assert await channel.unary_unary(METHOD)(b"a") == b"a"
+        await asyncio.sleep(0.05)
+        before = _calls()
+        calls = [channel.stream_unary(METHOD)(never(), timeout=deadline_s) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        if deadline_s is None:
+            for call in calls:
+                call.cancel()
+        assert [await call.code() for call in calls] == [
+            grpc.StatusCode.CANCELLED if deadline_s is None else grpc.StatusCode.DEADLINE_EXCEEDED
+        ] * 3
+        assert await channel.unary_unary(METHOD)(b"b") == b"b"
+        await asyncio.sleep(0.05)
+        gc.collect()
+        assert _calls() == before
+    assert served == 2
+
+
 async def test_a_comment_may_be_faster_than_a_message_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     has_sent = Exchange._has_sent
     comments: list[bool] = []

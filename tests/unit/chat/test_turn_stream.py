@@ -169,6 +169,25 @@ def test_an_event_of_two_lines_is_one(line: str) -> None:
     assert caught.value.kind is FailureKind.MALFORMED
 
 
+def test_an_event_of_another_type_is_not_hidden_by_one_of_two_lines() -> None:
+    alike = event({"content": "a"})
+    twice = Event("message", alike.data + b"\n" + alike.data)
+    with pytest.raises(ProviderFailure) as caught:
+        read([[alike], [twice, Event("error", b'{"error":{"message":"broken"}}')]])
+    assert caught.value.kind is FailureKind.MALFORMED
+
+
+def test_parts_of_events_that_have_line_breaks_mean_nothing_together() -> None:
+    """A line break within JSON is white space. Between two events it is not."""
+    first, _, second = event({"content": "a"}).data.partition(b", ")
+    broken = first + b",\n" + second
+    halves = [Event("message", first + b","), Event("message", second + b"\n" + broken)]
+    assert len(chunks(read([[Event("message", broken)], [event({}, finish_reason="stop")]]))) == 2
+    with pytest.raises(ProviderFailure) as caught:
+        read([[Event("message", broken)], halves])
+    assert caught.value.kind is FailureKind.MALFORMED
+
+
 def test_a_stream_is_open_when_a_later_text_of_its_first_run_says_something() -> None:
     """The event after that is an error: had the stream not been opened, another provider would be asked."""
     first = [event({"content": ""}), event({"content": "Hi"})]

@@ -19,7 +19,7 @@ from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.upstream import CallTimeouts, Event, Response, Upstream
 from tests.fakes.authority import Authority
-from tests.fakes.wire import Answer, Connection, Request, chunk, head, serve
+from tests.fakes.wire import Answer, Connection, Request, Server, chunk, head, serve
 
 PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
 Surroundings = tuple[Authority | None, Callable[[], float]]
@@ -38,9 +38,7 @@ def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Surroundings
 
 
 @asynccontextmanager
-async def answered(
-    answer: Answer, surroundings: Surroundings = (None, idle), timeouts: CallTimeouts = PATIENT
-) -> AsyncIterator[Response]:
+async def client(answer: Answer, surroundings: Surroundings) -> AsyncIterator[tuple[Upstream, Server]]:
     authority, spent = surroundings
     server_tls: ssl.SSLContext | None = None if authority is None else authority.server
     ca_file = None if authority is None else str(authority.file)
@@ -48,10 +46,20 @@ async def answered(
     upstream = Upstream({"acme": provider}, {}, spent)
     async with serve(answer, server_tls) as server:
         try:
-            async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), timeouts) as response:
-                yield response
+            yield upstream, server
         finally:
             await upstream.close()
+
+
+@asynccontextmanager
+async def answered(
+    answer: Answer, surroundings: Surroundings = (None, idle), timeouts: CallTimeouts = PATIENT
+) -> AsyncIterator[Response]:
+    async with (
+        client(answer, surroundings) as (upstream, server),
+        upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), timeouts) as response,
+    ):
+        yield response
 
 
 def event(number: int) -> bytes:
@@ -150,14 +158,51 @@ async def test_only_whole_events_are_offered(middle: bytes, read: list[bytes], t
 
 
 async def test_what_comes_compressed_is_not_offered() -> None:
+    """Not even what looks like events: where gzip is said, that is broken."""
+
     async def answer(connection: Connection, request: Request) -> None:
-        packed = gzip.compress(b"data: 0\n\ndata: 1\n\n")
-        await connection.send(head(200, "text/event-stream", "Content-Encoding: gzip", "Connection: close") + packed)
-        connection.close()
+        packed = gzip.compress(b"data: 0\n\n")
+        await connection.send(head(200, "text/event-stream", "Content-Encoding: gzip", chunked=True) + chunk(packed))
+        await asyncio.sleep(0.05)
+        await connection.send(event(1))
+        await connection.hung_up()
+
+    def take(events: Sequence[Event]) -> bool:
+        raise AssertionError("it is compressed")
 
     async with answered(answer) as response:
-        response.offer_to(lambda events: True)
-        assert [each.data async for piece in response.events() for each in piece] == [b"0", b"1"]
+        pieces = response.events()
+        assert numbers(await anext(pieces)) == [0]
+        response.offer_to(take)
+        with pytest.raises(ProviderFailure) as caught:
+            await anext(pieces)
+    assert caught.value.kind is FailureKind.CUT
+
+
+async def test_reading_goes_on_when_more_was_taken_than_is_kept_unread() -> None:
+    long = b"data: %b\n\n" % (b"x" * 100_000)
+
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(head(200, "text/event-stream", chunked=True) + event(0))
+        await asyncio.sleep(0.05)
+        for _ in range(20):
+            await connection.send(chunk(long))
+            await asyncio.sleep(0.005)
+        await connection.send(chunk(b""))
+
+    taken: list[bytes] = []
+
+    def take(events: Sequence[Event]) -> bool:
+        taken.extend(each.data for each in events)
+        return True
+
+    async with answered(answer) as response, asyncio.timeout(5):
+        pieces = response.events()
+        await anext(pieces)
+        response.offer_to(take)
+        read = [each.data async for piece in pieces for each in piece]
+    assert len(read) + len(taken) == 20
+    assert {*map(len, read), *map(len, taken)} == {100_000}
 
 
 async def test_what_taking_raises_is_raised_where_the_stream_is_read(surroundings: Surroundings) -> None:
@@ -207,32 +252,36 @@ class Taker:
         return True
 
 
-@pytest.mark.parametrize("abandoned", [False, True])
-async def test_who_took_events_is_not_kept_by_the_connection(surroundings: Surroundings, abandoned: bool) -> None:
+@pytest.mark.parametrize("how", ["read as events", "read whole", "abandoned"])
+async def test_who_took_events_is_not_kept_by_the_connection(surroundings: Surroundings, how: str) -> None:
     """Nor in a circle, which would stay until the collector comes by."""
     gc.disable()
     try:
-        async with answered(count_to_sixty, surroundings) as response:
+        async with client(count_to_sixty, surroundings) as (upstream, server):
             taker = Taker()
             kept = weakref.ref(taker)
-            pieces = response.events()
-            await anext(pieces)
-            response.offer_to(taker)
-            if not abandoned:
-                async for _ in pieces:
-                    pass
-            await pieces.aclose()
-            del taker, pieces
+            async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as response:
+                if how == "read whole":
+                    response.offer_to(taker)
+                    await response.read()
+                else:
+                    pieces = response.events()
+                    await anext(pieces)
+                    response.offer_to(taker)
+                    if how == "read as events":
+                        async for _ in pieces:
+                            pass
+                    await pieces.aclose()
+                    del pieces
+            del taker
             assert kept() is None
     finally:
         gc.enable()
 
 
 async def test_a_later_answer_on_the_same_connection_is_not_offered() -> None:
-    async with serve(count_to_sixty) as server:
-        provider = Provider(dialect="openai", base_url="http://unused.example")
-        upstream = Upstream({"acme": provider}, {}, idle)
-        counts: list[int] = []
+    counts: list[int] = []
+    async with client(count_to_sixty, (None, idle)) as (upstream, server):
         for _ in range(2):
             async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as response:
                 pieces = response.events()
@@ -240,6 +289,5 @@ async def test_a_later_answer_on_the_same_connection_is_not_offered() -> None:
                 if not counts:
                     response.offer_to(lambda events: True)
                 counts.append(len([each async for piece in pieces for each in piece]))
-        await upstream.close()
     assert len(server.connections) == 1
     assert counts[0] < counts[1] == 60
