@@ -64,6 +64,12 @@ async def answer(connection: Connection, request: Request) -> None:
     connection.close()
 
 
+async def never_end(connection: Connection, request: Request) -> None:
+    if request.json().get("stream"):
+        await connection.send(head(200, "text/event-stream") + event(_chunk({"content": "Well"}, None)))
+    await connection.hung_up()
+
+
 def _chunk(delta: Mapping[str, str], finish: str | None) -> Mapping[str, object]:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     return {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "upstream", "choices": [choice]}
@@ -120,11 +126,6 @@ async def test_sigterm_lets_a_stream_finish_and_sends_newcomers_away(gateway_of:
 
 
 async def test_what_outlasts_the_drain_is_told_so(gateway_of: StartGateway) -> None:
-    async def never_end(connection: Connection, request: Request) -> None:
-        if request.json().get("stream"):
-            await connection.send(head(200, "text/event-stream") + event(_chunk({"content": "Well"}, None)))
-        await connection.hung_up()
-
     async with serve(never_end) as provider:
         gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m", drain="500ms"))
         async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
@@ -165,18 +166,16 @@ async def test_a_reload_also_changes_how_long_a_drain_may_take(gateway_of: Start
 
 
 async def test_a_second_signal_ends_everything_at_once(gateway_of: StartGateway) -> None:
-    async with serve(answer) as provider:
-        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m"))
+    async with serve(never_end) as provider:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m", drain="5m"))
         pids = [*gateway.workers.values(), gateway.envoy]
         async with _client(gateway) as client, client.stream("POST", CHAT, json=ask(stream=True)) as response:
             pieces = response.aiter_text()
             await anext(pieces)
-            started = time.monotonic()
             gateway.process.send_signal(signal.SIGINT)
             await asyncio.sleep(0.2)
             gateway.process.send_signal(signal.SIGINT)
             assert await asyncio.to_thread(gateway.process.wait, START_S) == 1
-    assert time.monotonic() - started < 0.8
     assert not any(map(_lives, pids))
 
 
