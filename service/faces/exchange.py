@@ -40,13 +40,11 @@ class Exchange:
         "_core",
         "_done",
         "_headers",
-        "_left",
         "_loop",
         "_lost",
         "_receiving",
         "_rpc",
         "_sending",
-        "_served",
         "_waiting",
         "task",
     )
@@ -61,8 +59,6 @@ class Exchange:
         self._core = core
         self._context = cygrpc._ServicerContext(rpc, None, None, loop)
         self._receiving = cygrpc.ReceiveMessageOperation(_NO_FLAGS)
-        self._left = False
-        self._served = False
         self._headers: Sequence[tuple[str, str]] | None = ()
         self._sending = False
         self._waiting: asyncio.Future[None] | None = None
@@ -75,19 +71,21 @@ class Exchange:
         Nothing is served where the caller leaves before the request is there.
         """
         closing = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
+        left, task = False, None
 
         def closed(failed: bool) -> None:
+            nonlocal left
             if failed or closing.cancelled():
-                self._left = True
-                if self._served:
-                    self.task.cancel()
+                left = True
+                if task is not None:
+                    task.cancel()
 
         def received(failed: bool) -> None:
+            nonlocal task
             # A call counts once its request is there: Envoy asks no other worker before. The core itself ends a call
             # whose request cannot be received, one over its limit.
-            if not (failed or self._left):
-                self._served = True
-                self.task = serve(self)
+            if not (failed or left):
+                self.task = task = serve(self)
 
         self._begin((closing,), closed)
         self._begin((self._receiving,), received)

@@ -120,7 +120,8 @@ class NetworkResponse:
         # A coding that is not known here is read as it is: some servers write a charset there.
         self._compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
         self._next = Inflated(connection.next).next if self._compressed else connection.next
-        self._decoder = EventDecoder(provider.max_event_bytes)
+        self._decoder: EventDecoder | None = None
+        """Of a body that is read as events."""
 
     async def read(self) -> bytes:
         """See `Response.read`."""
@@ -144,6 +145,7 @@ class NetworkResponse:
         """See `Response.events`."""
         watch = self._watch
         clock = asyncio.get_running_loop().time
+        decoder = self._decoder = EventDecoder(self._provider.max_event_bytes)
         seen = False
         gathering = self._connection.gathering
         gathering.begin()
@@ -158,7 +160,7 @@ class NetworkResponse:
                 if not chunk:
                     break
                 try:
-                    events = self._decoder.feed(chunk)
+                    events = decoder.feed(chunk)
                 except EventTooLarge as error:
                     raise event_too_large(self._name, self._provider.max_event_bytes, self.status) from error
                 if events:
@@ -173,17 +175,18 @@ class NetworkResponse:
 
     def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:
         """See `Response.offer_to`."""
-        whole, watch, clock = self._decoder.whole, self._watch, asyncio.get_running_loop().time
+        watch, clock, decoder = self._watch, asyncio.get_running_loop().time, self._decoder
+        if decoder is None or self._compressed:
+            return
 
         def offer(chunk: bytes) -> bool:
-            events = whole(chunk)
+            events = decoder.whole(chunk)
             if events is None or not take(events):
                 return False
             watch.waiting_since = clock()
             return True
 
-        if not self._compressed:
-            self._connection.offer_to(offer)
+        self._connection.offer_to(offer)
 
     def leave(self) -> None:
         """See `Response.leave`."""

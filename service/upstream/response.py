@@ -105,7 +105,7 @@ class Response(Protocol):
         ...
 
     def offer_to(self, take: Callable[[Sequence[Event]], bool]) -> None:
-        """From now on offer the events that arrive while somebody waits for them to `take` first.
+        """From now on, once `events` has begun, offer what arrives while somebody waits for it to `take` first.
 
         What that says it has taken, `events` does not yield. It is called where the bytes arrive, so that a stream's
         usual events need not wake up everybody on their way. What it raises, `events` does. Not all that could be
