@@ -3,67 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
-from service.upstream import CallTimeouts, Response, Upstream
+from service.upstream import Response, Upstream
 from service.upstream.gathering import Gathering
-from tests.fakes.authority import Authority
 from tests.fakes.wire import Connection, Request, chunk, head, serve
+from tests.unit.upstream.streams import PATIENT, Tls, busy, client, event, idle
 
-PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
 LOOKS_S = 0.3
 """In so much time a worker is seen to be busy."""
 
 
-def idle() -> float:
-    """The clock of a thread that does nothing."""
-    return 0.0
-
-
-busy = time.monotonic
-"""The clock of a thread that does not rest."""
-
-
-class Tls(NamedTuple):
-    """A server's certificate, and the file of who vouches for it; None of both where there is no TLS."""
-
-    server: ssl.SSLContext | None = None
-    authority: str | None = None
-
-
-@pytest.fixture(params=["plain", "TLS"])
-def tls(request: pytest.FixtureRequest, tmp_path: Path) -> Tls:
-    """Each test without TLS and with it."""
-    if request.param == "plain":
-        return Tls()
-    authority = Authority(tmp_path)
-    return Tls(authority.server, str(authority.file))
-
-
 @asynccontextmanager
 async def stream(url: str, spent: Callable[[], float], tls: Tls) -> AsyncIterator[tuple[Upstream, Response]]:
-    provider = Provider(dialect="openai", base_url="http://unused.example", ca_file=tls.authority)
-    upstream = Upstream({"acme": provider}, {}, spent)
-    try:
-        async with upstream.send("acme", UpstreamRequest(url, {}, b"{}"), PATIENT) as response:
-            yield upstream, response
-    finally:
-        await upstream.close()
-
-
-def event(number: int) -> bytes:
-    return chunk(b"data: %d\n\n" % number)
+    async with (
+        client(spent, tls) as upstream,
+        upstream.send("acme", UpstreamRequest(url, {}, b"{}"), PATIENT) as response,
+    ):
+        yield upstream, response
 
 
 async def count_up(connection: Connection, request: Request) -> None:

@@ -5,65 +5,39 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
-import ssl
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
-from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
-from service.upstream import CallTimeouts, Event, Response, Upstream
-from tests.fakes.authority import Authority
-from tests.fakes.wire import Answer, Connection, Request, Server, chunk, head, serve
+from service.upstream import CallTimeouts, Event, Response
+from tests.fakes.wire import Answer, Connection, Request, chunk, head, serve
+from tests.unit.upstream.streams import PATIENT, Tls, busy, client, event, idle
 
-PATIENT = CallTimeouts(connect=5, first_event=5, idle=5, total=10)
-Surroundings = tuple[Authority | None, Callable[[], float]]
-
-
-def idle() -> float:
-    """The clock of a thread that does nothing."""
-    return 0.0
+Surroundings = tuple[Tls, Callable[[], float]]
+_PLAIN: Surroundings = (Tls(), idle)
 
 
-@pytest.fixture(params=[(False, idle), (True, idle), (False, time.monotonic), (True, time.monotonic)])
-def surroundings(request: pytest.FixtureRequest, tmp_path: Path) -> Surroundings:
+@pytest.fixture(params=[idle, busy], ids=["idle", "busy"])
+def surroundings(request: pytest.FixtureRequest, tls: Tls) -> Surroundings:
     """Without TLS and with it, in a worker that rests and in one that is busy."""
-    tls, spent = request.param
-    return Authority(tmp_path) if tls else None, spent
-
-
-@asynccontextmanager
-async def client(answer: Answer, surroundings: Surroundings) -> AsyncIterator[tuple[Upstream, Server]]:
-    authority, spent = surroundings
-    server_tls: ssl.SSLContext | None = None if authority is None else authority.server
-    ca_file = None if authority is None else str(authority.file)
-    provider = Provider(dialect="openai", base_url="http://unused.example", ca_file=ca_file)
-    upstream = Upstream({"acme": provider}, {}, spent)
-    async with serve(answer, server_tls) as server:
-        try:
-            yield upstream, server
-        finally:
-            await upstream.close()
+    return tls, request.param
 
 
 @asynccontextmanager
 async def answered(
-    answer: Answer, surroundings: Surroundings = (None, idle), timeouts: CallTimeouts = PATIENT
+    answer: Answer, surroundings: Surroundings = _PLAIN, timeouts: CallTimeouts = PATIENT
 ) -> AsyncIterator[Response]:
+    tls, spent = surroundings
     async with (
-        client(answer, surroundings) as (upstream, server),
+        serve(answer, tls.server) as server,
+        client(spent, tls) as upstream,
         upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), timeouts) as response,
     ):
         yield response
-
-
-def event(number: int) -> bytes:
-    return chunk(b"data: %d\n\n" % number)
 
 
 async def count_to_sixty(connection: Connection, request: Request) -> None:
@@ -255,9 +229,10 @@ class Taker:
 @pytest.mark.parametrize("how", ["read as events", "read whole", "abandoned"])
 async def test_who_took_events_is_not_kept_by_the_connection(surroundings: Surroundings, how: str) -> None:
     """Nor in a circle, which would stay until the collector comes by."""
+    tls, spent = surroundings
     gc.disable()
     try:
-        async with client(count_to_sixty, surroundings) as (upstream, server):
+        async with serve(count_to_sixty, tls.server) as server, client(spent, tls) as upstream:
             taker = Taker()
             kept = weakref.ref(taker)
             async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as response:
@@ -281,7 +256,7 @@ async def test_who_took_events_is_not_kept_by_the_connection(surroundings: Surro
 
 async def test_a_later_answer_on_the_same_connection_is_not_offered() -> None:
     counts: list[int] = []
-    async with client(count_to_sixty, (None, idle)) as (upstream, server):
+    async with serve(count_to_sixty) as server, client(idle, Tls()) as upstream:
         for _ in range(2):
             async with upstream.send("acme", UpstreamRequest(server.url, {}, b"{}"), PATIENT) as response:
                 pieces = response.events()
