@@ -18,6 +18,7 @@ Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 _NO_FLAGS: Final = 0
 _OK: Final = 0
+_UNIMPLEMENTED: Final = 12
 _INTERNAL: Final = 13
 
 
@@ -68,23 +69,24 @@ class Exchange:
     def start(self, serve: Callable[[Exchange], asyncio.Task[None]]) -> None:
         """Let the core receive the request, then a task serve it; the task is cancelled when the caller leaves.
 
-        Nothing is served where the caller leaves before the request is there.
+        Without a request nothing is served: the caller has left before, or the call has no message, which is no call.
         """
         closing = cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS)
-        left, task = False, None
+        task = None
 
         def closed(failed: bool) -> None:
-            nonlocal left
-            if failed or closing.cancelled():
-                left = True
-                if task is not None:
-                    task.cancel()
+            if task is not None and (failed or closing.cancelled()):
+                task.cancel()
 
         def received(failed: bool) -> None:
             nonlocal task
             # A call counts once its request is there: Envoy asks no other worker before. The core itself ends a call
             # whose request cannot be received, one over its limit.
-            if not (failed or left):
+            if failed or self._core.stopped:
+                return
+            if self._receiving.message() is None:
+                self._send(_status(_UNIMPLEMENTED, "The call has no message; the method takes one."))
+            else:
                 self.task = task = serve(self)
 
         self._begin((closing,), closed)
@@ -105,10 +107,10 @@ class Exchange:
         return self._done
 
     def read(self) -> bytes:
-        """Return the request, once; nothing when the caller has sent none."""
-        message: bytes | None = self._receiving.message()
+        """Return the request, once."""
+        message: bytes = self._receiving.message()
         self._receiving = None
-        return message or b""
+        return message
 
     def begin(self, headers: Sequence[tuple[str, str]]) -> None:
         """Say which headers leave with what is sent first."""

@@ -43,6 +43,10 @@ async def _unserved(request: bytes, context: grpc.aio.ServicerContext[bytes, byt
     raise AssertionError("this method is answered directly")
 
 
+async def _unserved_exchange(exchange: Exchange) -> None:
+    raise AssertionError("this call is not to be served")
+
+
 class Noting(grpc.aio.ServerInterceptor):
     """Notes which methods come through it."""
 
@@ -173,13 +177,21 @@ async def test_a_call_says_its_metadata_and_its_deadline() -> None:
     assert none is None
 
 
-async def test_a_caller_who_sends_nothing_has_sent_an_empty_body() -> None:
+async def test_a_call_without_a_message_is_refused() -> None:
     async def nothing() -> AsyncIterator[bytes]:
         for message in list[bytes]():
             yield message
 
+    async with serving(_unserved_exchange) as (_, channel):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await channel.stream_unary(METHOD)(nothing(), timeout=5)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "no message" in (refused.value.details() or "")
+
+
+async def test_an_empty_message_is_a_request() -> None:
     async with serving(echo) as (_, channel):
-        assert await channel.stream_unary(METHOD)(nothing()) == b""
+        assert await channel.unary_unary(METHOD)(b"") == b""
 
 
 async def test_a_request_over_the_limit_is_refused_by_grpc() -> None:
