@@ -1,11 +1,12 @@
-"""The gateway as `make up` starts it, and the two limits beside it: Envoy alone, and an empty service behind Envoy."""
+"""The gateway as `make up` starts it, and the limits beside it: Envoy alone, and behind Envoy an empty service and one
+that passes requests on."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,24 +100,38 @@ def start_gateway(fake: FakeProvider, folder: Path, workers: int) -> Target:
 
 def start_floor(folder: Path) -> Target:
     """Start an empty grpc.aio service behind the gateway's own Envoy. Raises NotRun."""
+    return _start_behind_envoy("empty grpc.aio service", "floor", folder)
+
+
+def start_passing(fake: FakeProvider, folder: Path) -> Target:
+    """Start what passes requests on with the gateway's server and client, behind its own Envoy. Raises NotRun."""
+    # An abstract socket: it leaves no file behind.
+    socket = f"bench-passing-{free_port()}"
+    return _start_behind_envoy("passing on", "passing", folder, socket, fake.unary_url, sockets=[Path(f"@{socket}")])
+
+
+def _start_behind_envoy(label: str, module: str, folder: Path, *arguments: str, sockets: Sequence[Path] = ()) -> Target:
+    """Start a service of this package behind the gateway's own Envoy. Raises NotRun."""
     port, grpc_port = free_port(), free_port()
-    service = start("floor", (sys.executable, "-m", "bench.floor", str(grpc_port)), folder, cwd=ROOT)
+    command = (sys.executable, "-m", f"bench.{module}", str(grpc_port), *arguments)
+    service = start(module, command, folder, cwd=ROOT)
     wait_for_port(service, grpc_port)
     place = edge.Edge(
         host="127.0.0.1",
         port=port,
         workers=[("127.0.0.1", grpc_port)],
-        admin_socket=Path("/tmp") / f"bench-floor-{port}.sock",
+        admin_socket=Path("/tmp") / f"bench-{module}-{port}.sock",
         descriptor=ROOT / "gen" / "gateway.binpb",
+        sockets=sockets,
     )
-    config = folder / "floor-envoy.yaml"
+    config = folder / f"{module}-envoy.yaml"
     config.write_text(edge.render((ROOT / "envoy" / "envoy.yaml").read_text(), place))
-    envoy = _start_envoy("floor-envoy", config, folder)
+    envoy = _start_envoy(f"{module}-envoy", config, folder)
     wait_for_port(envoy, port)
     time.sleep(1.0)
     route = Route(f"http://127.0.0.1:{port}{_PATH}")
     parts = {"service": [service.popen.pid], "envoy": [envoy.popen.pid]}
-    return Target("empty grpc.aio service", route, route, parts, (service, envoy))
+    return Target(label, route, route, parts, (service, envoy))
 
 
 def start_envoy_alone(fake: FakeProvider, folder: Path) -> Target:

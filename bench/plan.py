@@ -25,6 +25,7 @@ GATEWAY = "Chat Gateway, 1 worker"
 GATEWAY_2 = "Chat Gateway, 2 workers"
 DIRECT = "direct call"
 FLOOR = "empty grpc.aio service"
+PASSING = "passing on"
 SLOW = "150 streams, 40 ms between events"
 
 
@@ -69,6 +70,7 @@ def _starts(fake: FakeProvider, folder: Path, home: Path, *, quick: bool) -> Seq
         (DIRECT, lambda: ours.direct(fake)),
         ("Envoy alone", lambda: ours.start_envoy_alone(fake, folder)),
         (FLOOR, lambda: ours.start_floor(folder)),
+        (PASSING, lambda: ours.start_passing(fake, folder)),
         (GATEWAY, lambda: ours.start_gateway(fake, folder, 1)),
     ]
     if quick:
@@ -128,15 +130,16 @@ def _measurements(target: str, folder: Path, *, quick: bool) -> Mapping[str, Mea
         seconds = 1.0 if vendor in VENDORS else long
         return lambda target: measure.streamed(target, model=model, streams=streams, seconds=seconds, vendor=vendor)
 
-    if target != FLOOR:
+    if target not in (FLOOR, PASSING):
         found["first event"] = streamed(wire.FIRST_MODEL, 1)
     for concurrency in (1, 64) if quick else (1, 16, 64, 256):
         found[f"small, {concurrency} at once"] = whole("small", concurrency)
     if target != FLOOR:
         for size in ("medium", "large"):
             found[f"{size}, 16 at once"] = whole(size, 16)
-    for streams in (20, 100) if quick else (20, 100, 400):
-        found[f"{streams} streams"] = streamed(wire.STREAM_MODEL, streams)
+    if target != PASSING:
+        for streams in (20, 100) if quick else (20, 100, 400):
+            found[f"{streams} streams"] = streamed(wire.STREAM_MODEL, streams)
     if target == GATEWAY:
         found |= {
             "image, 8 at once": whole("image", 8),

@@ -86,7 +86,9 @@ def _streams(figures: Figures, results: Results) -> Rows:
     head = ["", "first event added p50 ms", "p99 ms", *[f"events/s, {name}" for name in names]]
     head += [f"CPU µs an event, {name}" for name in names]
     rows = [head]
-    for target in results.by_target:
+    for target, measured in results.by_target.items():
+        if measured.keys().isdisjoint(names):
+            continue
         parts = _parts(results, target)
         rows.append(
             [
