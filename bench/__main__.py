@@ -20,7 +20,7 @@ _HOME = _HERE.parent / ".run" / "bench"
 def main() -> int:
     """Measure, print the tables, and, after a full run, write RESULTS.md and chart.svg. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measures the gateway beside its peers.")
-    parser.add_argument("--quick", action="store_true", help="the gateway alone, in less than two minutes")
+    parser.add_argument("--quick", action="store_true", help="the gateway and its limits alone, in about two minutes")
     # What was started is ended also when this is told to end.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     quick = parser.parse_args().quick or bool(os.environ.get("QUICK"))
