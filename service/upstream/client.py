@@ -137,12 +137,16 @@ class _Call:
         head = _head(to, self._request)
         # `from None`: the errors' own texts may hold addresses.
         try:
-            kept = self._pool.take(to.origin)
-            if kept is None or not await self._was_answered(kept, sent_at, head):
-                await self._exchange(await self._connect(to, sent_at), sent_at, head)
-            assert self._connection is not None
-            assert self._watch is not None
-            return NetworkResponse(self._name, self._provider, self._connection, self._watch)
+            connection = self._pool.take(to.origin)
+            if connection is not None:
+                try:
+                    return await self._exchange(connection, sent_at, head)
+                except Lost:
+                    # The provider may have closed it while it was idle.
+                    if connection.answered or self._expired():
+                        raise
+                    self._end()
+            return await self._exchange(await self._connect(to, sent_at), sent_at, head)
         except (Lost, Malformed, OSError) as error:
             self._end()
             raise self._failure(error) from None
@@ -155,23 +159,13 @@ class _Call:
     ) -> None:
         self._end()
 
-    async def _was_answered(self, kept: Connection, sent_at: float, head: bytes) -> bool:
-        """Send over a connection that was used before; say no when the provider had closed it meanwhile."""
-        try:
-            await self._exchange(kept, sent_at, head)
-        except Lost:
-            if kept.answered or self._expired():
-                raise
-            self._end()
-            return False
-        return True
-
-    async def _exchange(self, connection: Connection, sent_at: float, head: bytes) -> None:
+    async def _exchange(self, connection: Connection, sent_at: float, head: bytes) -> Response:
         self._connection = connection
-        self._watch = Watch(self._pool.loop, sent_at, self._timeouts, connection.abort)
+        self._watch = watch = Watch(self._pool, sent_at, self._timeouts, connection.abort)
         if self._before_sending is not None:
             self._before_sending()
         await connection.exchange(head, self._request.body)
+        return NetworkResponse(self._name, self._provider, connection, watch)
 
     async def _connect(self, to: Address, sent_at: float) -> Connection:
         """Raises OSError; ProviderFailure: it took too long."""

@@ -48,7 +48,8 @@ class Connection(asyncio.Protocol):
         self.gathering = gathering
         self.idle_since = 0.0
         self.status = 0
-        self.headers: dict[str, str] = {}
+        self.fields: dict[bytes, bytes] = {}
+        """The answer's header fields, by lower-case name; of repeated ones the last."""
         self.answered = False
         """Whether any byte of an answer has come."""
         self.left = False
@@ -90,16 +91,16 @@ class Connection(asyncio.Protocol):
         return self._complete and self._sent and self._keep_alive and self._failure is None
 
     async def exchange(self, head: bytes, body: bytes) -> None:
-        """Send a request, and return once the answer's head is in `status` and `headers`.
+        """Send a request, and return once the answer's head is in `status` and `fields`.
 
         Raises:
             Malformed: the answer is no valid HTTP.
             Lost: the connection ended before.
         """
-        self.headers = {}
+        self.fields = {}
         self.answered = self.left = self._has_head = self._complete = self._sent = False
         self._head_bytes = self._unread = 0
-        self._gathers = False
+        self._gathers = self._ends_by_closing = False
         # The answer before may have been left unread.
         self._chunks.clear()
         self._resume_reading()
@@ -112,7 +113,7 @@ class Connection(asyncio.Protocol):
         self._sent = not self._has_head
         while not self._has_head:
             self._raise_failure()
-            await self._wait()
+            await self._woken()
 
     async def next(self) -> bytes:
         """Return more of what has come of the body, waiting for some; nothing at its end.
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
             self._raise_failure()
             if self._complete:
                 return b""
-            await self._wait()
+            await self._woken()
         data = self._chunks.popleft()
         if self._chunks:
             parts, size = [data], len(data)
@@ -134,6 +135,15 @@ class Connection(asyncio.Protocol):
         self._unread -= len(data)
         if not self._chunks:
             self._resume_reading()
+        return data
+
+    def rest(self, most: int) -> bytes | None:
+        """Return the rest of a body, all of which has come; None where it has not, or is more than `most` bytes."""
+        if not self._complete or self._unread > most or self._reading_paused:
+            return None
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._unread = 0
         return data
 
     def gather(self) -> None:
@@ -254,7 +264,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; trailers come after the head and are not kept."""
         if not self._has_head:
-            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self.fields[name.lower()] = value
 
     def on_headers_complete(self) -> None:
         """The head is there, or that of an informational answer before it."""
@@ -262,12 +272,13 @@ class Connection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         if status < 200:
-            self.headers.clear()
+            self.fields.clear()
             return
         self.status = status
         self._has_head = True
-        coding = self.headers.get("transfer-encoding", "").rpartition(",")[2].strip().lower()
-        self._ends_by_closing = coding != "chunked" and "content-length" not in self.headers
+        if b"content-length" not in self.fields:
+            coding = self.fields.get(b"transfer-encoding", b"").rpartition(b",")[2].strip().lower()
+            self._ends_by_closing = coding != b"chunked"
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -300,7 +311,7 @@ class Connection(asyncio.Protocol):
         for at in range(0, len(body), _PIECE_BYTES):
             while self._writing_paused and not self._has_head:
                 self._raise_failure()
-                await self._wait()
+                await self._woken()
             if self._has_head:
                 return
             transport.write(view[at : at + _PIECE_BYTES])
@@ -330,6 +341,7 @@ class Connection(asyncio.Protocol):
             taken = take(b"".join(self._chunks))
         except Exception as error:  # noqa: BLE001  # it is raised where the stream is read
             waiter.set_exception(error)
+            self._waiter = None
             del waiter, take  # the error has hold of this frame
             return
         if not taken:
@@ -351,12 +363,10 @@ class Connection(asyncio.Protocol):
         if self._failure is not None and not self._complete:
             raise self._failure
 
-    async def _wait(self) -> None:
+    def _woken(self) -> asyncio.Future[None]:
+        """Return what is done when something has changed. One at a time waits."""
         self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -11,8 +11,10 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 from service.config import Provider
 from service.errors import FailureKind, ProviderFailure
+from service.upstream.alarms import Waiting
 from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.inflate import CODINGS, BadlyCompressed, Inflated
+from service.upstream.pool import Pool
 from service.upstream.response import (
     MAX_ERROR_BYTES,
     CallTimeouts,
@@ -55,17 +57,29 @@ def _reason(error: ssl.SSLError) -> str:
 class Watch:
     """The one timer of a call. Events do not touch it: when it goes off, it looks whether anything is late."""
 
-    __slots__ = ("_expire", "_first", "_loop", "_sent_at", "_timeouts", "_timer", "expired", "waiting_since")
+    __slots__ = (
+        "_alarms",
+        "_expire",
+        "_far",
+        "_first",
+        "_loop",
+        "_sent_at",
+        "_timeouts",
+        "_timer",
+        "expired",
+        "waiting_since",
+    )
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, sent_at: float, timeouts: CallTimeouts, expire: Callable[[], None]
-    ) -> None:
-        self._loop = loop
+    def __init__(self, pool: Pool, sent_at: float, timeouts: CallTimeouts, expire: Callable[[], None]) -> None:
+        self._loop = pool.loop
+        self._alarms = pool.alarms
         self._expire = expire
         self._sent_at = sent_at
         self._timeouts = timeouts
         self._first = answer_limit(sent_at, timeouts)
         self._timer: asyncio.TimerHandle | None = None
+        self._far: set[Waiting] | None = None
+        """With whom it waits for the time to set the timer."""
         self.waiting_since: float | None = None
         """When the caller began to wait for bytes; None while it does not."""
         self.expired: Limit | None = None
@@ -79,6 +93,9 @@ class Watch:
 
     def stop(self) -> None:
         """Put the timer away."""
+        if self._far is not None:
+            self._far.discard(self)
+            self._far = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -95,10 +112,17 @@ class Watch:
         return silent if whole is None else min(silent, whole)
 
     def _arm(self, limit: Limit | None) -> None:
-        if limit is not None:
-            self._timer = self._loop.call_at(limit.at, self._look)
+        if limit is None:
+            return
+        self._far = far = self._alarms.far(limit.at)
+        if far is None:
+            self._timer = self._loop.call_at(limit.at, self.look)
+        else:
+            far.add(self)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """See what is late."""
+        self.stop()
         limit = self._next()
         if limit is None or limit.at > self._loop.time():
             self._arm(limit)
@@ -112,21 +136,29 @@ class NetworkResponse:
 
     def __init__(self, name: str, provider: Provider, connection: Connection, watch: Watch) -> None:
         self.status = connection.status
-        self.headers: Mapping[str, str] = connection.headers
         self._name = name
         self._provider = provider
         self._watch = watch
         self._connection = connection
         # A coding that is not known here is read as it is: some servers write a charset there.
-        self._compressed = connection.headers.get("content-encoding", "").lower() in CODINGS
+        self._fields = connection.fields
+        self._compressed = self._fields.get(b"content-encoding", b"").decode("latin-1").lower() in CODINGS
         self._next = Inflated(connection.next).next if self._compressed else connection.next
         self._decoder: EventDecoder | None = None
         """Of a body that is read as events."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """See `Response.headers`."""
+        return {name.decode("latin-1"): value.decode("latin-1") for name, value in self._fields.items()}
 
     async def read(self) -> bytes:
         """See `Response.read`."""
         is_error = self.status >= 400
         most = MAX_ERROR_BYTES if is_error else self._provider.max_response_bytes
+        # Most answers come in one piece.
+        if not self._compressed and (rest := self._connection.rest(most)) is not None:
+            return rest
         parts: list[bytes] = []
         size = 0
         try:

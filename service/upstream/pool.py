@@ -9,6 +9,7 @@ import ssl
 import aiohappyeyeballs
 
 from service.upstream.address import Origin
+from service.upstream.alarms import Alarms
 from service.upstream.connection import Connection
 from service.upstream.gathering import Gathering
 
@@ -25,6 +26,8 @@ class Pool:
     def __init__(self, tls: ssl.SSLContext, gathering: Gathering) -> None:
         self.loop = asyncio.get_running_loop()
         """The event loop that all of them belong to. Asking for the running one takes a system call."""
+        self.alarms = Alarms(self.loop)
+        """The timeouts of its calls."""
         self._tls = tls
         self._gathering = gathering
         self._idle: dict[Origin, list[Connection]] = {}
@@ -84,6 +87,7 @@ class Pool:
         for connection in list(self._open):
             connection.abort()
         self._idle.clear()
+        self.alarms.close()
 
     def _end_idle(self) -> None:
         """End what has been idle for too long; look again while anything is idle."""

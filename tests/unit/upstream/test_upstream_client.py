@@ -361,6 +361,15 @@ TIMEOUTS: list[tuple[Answer, Callable[[Response], Awaitable[object]], CallTimeou
 ]
 
 
+async def test_a_timeout_that_is_far_off_when_it_begins() -> None:
+    """Its timer is set later."""
+    async with client() as upstream, serve(stalled) as server:
+        with pytest.raises(ProviderFailure) as caught:
+            async with upstream.send("acme", post(server.url), CallTimeouts(5, response=3.2)) as response:
+                await whole_body(response)
+    assert caught.value.message == "acme did not answer within 3.2 s (response timeout)"
+
+
 @pytest.mark.parametrize(("answer", "read", "timeouts", "name", "text"), TIMEOUTS)
 async def test_what_takes_too_long(
     answer: Answer, read: Callable[[Response], Awaitable[object]], timeouts: CallTimeouts, name: str, text: str
