@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ _WHOLE_WRITE = 4096
 """A pipe takes so much at once, so that the lines of several processes do not mix (PIPE_BUF)."""
 _GATHER_S = 0.05
 """Each time that lines are handed on, the thread that writes them takes the interpreter from the event loop."""
-_MOST_GATHERED = 64 * 1024
+_TOGETHER = 32
+"""So many calls are written down together: one by one each costs three times as much, its code forgotten meanwhile."""
 _MOST_WAITING = 1024 * 1024
 """Bytes of lines that wait for a reader of stderr: some thousands of calls."""
 _LAST_WRITES_S = 1.0
@@ -188,7 +190,7 @@ class Writer:
             with self._changed:
                 dropped, self._dropped = self._dropped, 0
             if dropped:
-                self._write(_line("warning", "log lines were dropped", {"dropped": dropped}))
+                self._write(_line(time.time(), "warning", "log lines were dropped", {"dropped": dropped}))
             with self._changed:
                 self._size -= sum(map(len, pieces))
                 self._changed.notify_all()
@@ -223,33 +225,38 @@ class StderrHandler(logging.Handler):
 
 
 class AccessLog:
-    """One line for each call, in the form of the other lines. Lines wait a moment for others, to be written as one."""
+    """One line for each call, in the form of the other lines. Calls wait a moment for others, to be written as one."""
 
     def __init__(self) -> None:
         """The level of the `gateway` logger holds here too, and its lines are written with those of the loggers."""
         handlers = [each for each in logging.getLogger().handlers if isinstance(each, StderrHandler)]
         enabled = handlers and logging.getLogger(_OWN_LOGGER).isEnabledFor(logging.INFO)
         self._writer = handlers[0].writer if enabled else None
+        self._calls: list[tuple[float, Mapping[str, object]]] = []
         self._lines: list[bytes] = []
-        self._size = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, facts: Mapping[str, object]) -> None:
-        """Log a call that has ended. A call that cannot be logged is no reason to fail."""
+        """Log a call that has just ended. The facts are read later, and are not to change."""
         if self._writer is None:
             return
-        line = _line("info", "call", facts)
-        if self._size > _MOST_GATHERED:
-            self.flush()
-        if not self._lines:
-            asyncio.get_running_loop().call_later(_GATHER_S, self.flush)
-        self._lines.append(line)
-        self._size += len(line)
+        self._calls.append((time.time(), facts))
+        if len(self._calls) >= _TOGETHER:
+            self._make_lines()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self.flush)
 
     def flush(self) -> None:
         """Hand on what waits."""
-        lines, self._lines, self._size = self._lines, [], 0
+        self._timer = None
+        self._make_lines()
+        lines, self._lines = self._lines, []
         if lines and self._writer is not None:
             self._writer.put(*_pieces(lines))
+
+    def _make_lines(self) -> None:
+        calls, self._calls = self._calls, []
+        self._lines += [_line(at, "info", "call", facts) for at, facts in calls]
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -263,9 +270,9 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
     yield piece
 
 
-def _line(level: str, message: str, facts: Mapping[str, object]) -> bytes:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return _as_text({"time": now, "level": level, "message": message, **facts}).encode() + b"\n"
+def _line(at: float, level: str, message: str, facts: Mapping[str, object]) -> bytes:
+    when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return _as_text({"time": when, "level": level, "message": message, **facts}).encode() + b"\n"
 
 
 def _as_text(record: Mapping[str, object]) -> str:

@@ -180,18 +180,17 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return serve
 
     def _admit(self, call: Call, context: Context | Exchange, metadata: Mapping[str, str | bytes]) -> None:
-        runtime = self._runtime
+        runtime, snapshot = self._runtime, self._runtime.snapshot
         call.facts["request_id"] = metadata.get("x-request-id", "")
-        server = runtime.snapshot.config.server
         if runtime.draining:
             raise _refused("This worker is shutting down; send the request again.", _NO_MORE)
-        if runtime.active > server.max_concurrency:
+        if runtime.active > snapshot.config.server.max_concurrency:
             raise _refused("The gateway has too many requests in flight.", {})
         if metadata.get("content-encoding", "identity") != "identity":
             message = "Compressed requests are not taken: send the body without a content-encoding."
             raise GatewayError("unsupported_content_encoding", message)
-        authorization = metadata.get("authorization")
-        call.key = runtime.snapshot.keyring.authenticate(cast("str | None", authorization), datetime.now(UTC))
+        authorization = cast("str | None", metadata.get("authorization"))
+        call.key = snapshot.keyring.authenticate(authorization, _now)
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
 
 
@@ -220,6 +219,10 @@ def _running_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
     assert task is not None
     return task
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _deadline(metadata: Mapping[str, str | bytes], remaining: float | None, now: float) -> float | None:

@@ -85,6 +85,18 @@ def test_what_is_only_between_envoy_and_the_service_is_taken_from_clients(client
     assert seen(response)["x-other"] == "kept"
 
 
+def test_what_no_worker_reads_is_not_handed_on(client: httpx.Client) -> None:
+    useless = {
+        "accept": "text/html",
+        "accept-encoding": "br",
+        "x-stainless-lang": "python",
+        "x-forwarded-for": "192.0.2.1",
+    }
+    response = client.post(CHAT, content=b"x", headers={**useless, "x-accept": "kept"})
+    assert not set(useless) & set(seen(response))
+    assert seen(response)["x-accept"] == "kept"
+
+
 def test_a_request_id_is_kept_or_made(client: httpx.Client) -> None:
     kept = client.post(CHAT, content=b"x", headers={"x-request-id": "mine"})
     made = client.post(CHAT, content=b"x")
