@@ -201,15 +201,19 @@ def has_content(delta: Delta) -> bool:
 
 def add_usage(total: Usage, part: Usage) -> None:
     """Add one turn's usage to the sum; details are summed too, unknown fields are the last turn's."""
-    tokens = part.total_tokens or part.prompt_tokens + part.completion_tokens
     total.prompt_tokens = min(total.prompt_tokens + part.prompt_tokens, _MOST_TOKENS)
     total.completion_tokens = min(total.completion_tokens + part.completion_tokens, _MOST_TOKENS)
-    total.total_tokens = min(total.total_tokens + tokens, _MOST_TOKENS)
+    total.total_tokens = min(total.total_tokens + total_tokens(part), _MOST_TOKENS)
     if part.HasField("prompt_tokens_details"):
         _add_details(total.prompt_tokens_details, part.prompt_tokens_details)
     if part.HasField("completion_tokens_details"):
         _add_details(total.completion_tokens_details, part.completion_tokens_details)
     total.extra.update(part.extra)
+
+
+def total_tokens(usage: Usage) -> int:
+    """Return all tokens of a usage, which some providers leave to add up."""
+    return usage.total_tokens or min(usage.prompt_tokens + usage.completion_tokens, _MOST_TOKENS)
 
 
 def _add_details(

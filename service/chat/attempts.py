@@ -9,12 +9,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TypeVar
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import Attempt, ChatCompletion
+from gateway.v1.chat_response_pb2 import ChatCompletion
 
 from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.reading import check, whole
-from service.chat.record import Record
+from service.chat.record import Attempted, Record
 from service.chat.turn_stream import TurnStream
 from service.errors import FailureKind, GatewayError, ProviderFailure
 from service.providers.dialect import UpstreamRequest
@@ -62,21 +62,21 @@ class Attempts:
         self._record = record
         self._refused: frozenset[str] = frozenset()
 
-    async def complete(self, request: CreateChatCompletionRequest) -> tuple[Target, ChatCompletion]:
+    def complete(self, request: CreateChatCompletionRequest) -> Awaitable[tuple[Target, ChatCompletion]]:
         """Return a whole answer, and who gave it.
 
         Raises:
             GatewayError: nobody did.
         """
-        return await self._ask(request, self._whole)
+        return self._ask(request, self._whole)
 
-    async def open(self, request: CreateChatCompletionRequest) -> tuple[Target, OpenTurn]:
+    def open(self, request: CreateChatCompletionRequest) -> Awaitable[tuple[Target, OpenTurn]]:
         """Return a stream whose first content is there, and who gives it. The caller closes it.
 
         Raises:
             GatewayError: nobody did.
         """
-        return await self._ask(request, self._streamed)
+        return self._ask(request, self._streamed)
 
     def note(self, failure: ProviderFailure) -> None:
         """Let the log say what went wrong between us and a provider."""
@@ -94,7 +94,8 @@ class Attempts:
             except ProviderFailure as failure:
                 failed.append(Failed(target, masked(failure, self._deps.masker)))
             else:
-                self._targets = [target, *(t for t in targets if t is not target)]
+                if target is not targets[0]:
+                    self._targets = [target, *(t for t in targets if t is not target)]
                 self._refused = refused
                 return target, answer
             position = Position(
@@ -127,10 +128,10 @@ class Attempts:
     ) -> T:
         endpoint, started = target.endpoint, time.monotonic()
         ticket = target.health.begin(started, streamed=request.stream)
-        attempt = Attempt(provider=endpoint.provider, upstream_model=endpoint.model, outcome="ok")
-        self._record.attempts.append(attempt)
-        self._call.headers["x-gateway-provider"] = endpoint.provider
-        self._call.headers["x-gateway-attempts"] = str(len(self._record.attempts))
+        attempt = self._record.begin_attempt(endpoint)
+        headers = self._call.headers
+        headers["x-gateway-provider"] = endpoint.provider
+        headers["x-gateway-attempts"] = str(len(self._record.attempts))
         try:
             encoded = target.dialect.encode(request, target.provider, endpoint, refused)
             self._record.sent(encoded)
@@ -145,8 +146,7 @@ class Attempts:
             return await ask(target, ticket, encoded, timeouts)
         except ProviderFailure as failure:
             attempt.outcome = failure.kind.value
-            if failure.status is not None:
-                attempt.status = failure.status
+            attempt.status = failure.status
             ticket.failed(failure, time.monotonic())
             self._record.step("failed", {"provider": endpoint.provider, "outcome": failure.kind.value})
             self.note(failure)
@@ -202,7 +202,7 @@ class Attempts:
 class OpenTurn:
     """A stream whose first content is there, with its say in the endpoint's health."""
 
-    def __init__(self, stream: TurnStream, ticket: Ticket, attempt: Attempt) -> None:
+    def __init__(self, stream: TurnStream, ticket: Ticket, attempt: Attempted) -> None:
         self.stream = stream
         self._ticket = ticket
         self._attempt = attempt

@@ -26,7 +26,7 @@ class ChatCompletions:
         Raises:
             GatewayError: what the caller is told.
         """
-        request.stream = False
+        request.ClearField("stream")
         job = await Job.begin(self._deps, request, call)
         try:
             return await job.complete()

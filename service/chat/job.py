@@ -66,7 +66,8 @@ class Job:
         """How many attempts there were when usage was last told: what they used is known."""
         self._broke_off = False
         self._plan = plan(self._request, normalised.contents, self._model, surroundings)
-        self._request.ClearField("provider")
+        if "provider" in normalised.contents.given:
+            self._request.ClearField("provider")
         if self._record.traces:
             self._record.step(
                 "route",
@@ -82,14 +83,17 @@ class Job:
         Raises:
             GatewayError: it is refused.
         """
-        call.facts.update(model=request.model[:200], stream=request.stream, **_labels(request))
+        call.facts["model"] = request.model[:200]
+        call.facts["stream"] = request.stream
+        _label(call.facts, request)
         if len(request.messages) > deps.config.server.max_messages:
             limit = deps.config.server.max_messages
             raise GatewayError("out_of_range", f"messages has more than {limit} items", param="messages")
         normalised = normalise(request, deps.tools)
         check_model(request.model, deps.config, call.key)
         grant = await deps.limiter.acquire(call.key, normalised.contents.tokens(request.max_completion_tokens))
-        call.headers.update(grant.headers)
+        if grant.headers:
+            call.headers.update(grant.headers)
         try:
             return cls(deps, call, normalised, grant)
         except BaseException:
@@ -163,16 +167,17 @@ class Job:
 
     async def end(self) -> None:
         """Give back what the request held, and say what is to be logged. Safe to call once, in any case."""
-        usage, attempts = self._record.usage, self._record.attempts
-        self._call.facts.update(attempts=len(attempts))
+        facts, usage, attempts = self._call.facts, self._record.usage, self._record.attempts
+        facts["attempts"] = len(attempts)
         if attempts:
-            self._call.facts.update(provider=attempts[-1].provider, upstream_outcome=attempts[-1].outcome)
-        if usage.total_tokens:
-            self._call.facts.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
+            facts.update(provider=attempts[-1].provider, upstream_outcome=attempts[-1].outcome)
+        tokens = usage.total_tokens
+        if tokens:
+            facts.update(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens)
         # What is not known is at least the estimate; what the provider refused, or never got, is nothing.
         rest = attempts[self._settled :]
         unknown = self._broke_off or any(attempt.outcome in _MAY_HAVE_USED for attempt in rest)
-        await self._grant.release(usage.total_tokens, at_least_estimate=unknown)
+        await self._grant.release(tokens, at_least_estimate=unknown)
 
     def _served(self, target: Target, usage: Usage | None) -> None:
         """Note a turn that went well."""
@@ -246,17 +251,15 @@ class Job:
         return self._record.meta(target.endpoint, candidates, streamed=self._request.stream)
 
 
-def _labels(request: CreateChatCompletionRequest) -> dict[str, object]:
-    """Return what the caller labelled the request with, for the access log."""
-    labels: dict[str, object] = {}
+def _label(facts: dict[str, object], request: CreateChatCompletionRequest) -> None:
+    """Add what the caller labelled the request with to what the access log says."""
     if request.session_id:
-        labels["session_id"] = request.session_id
+        facts["session_id"] = request.session_id
     if request.user_id:
-        labels["user"] = request.user_id[:_MOST_VALUE]
+        facts["user"] = request.user_id[:_MOST_VALUE]
     if request.metadata:
         pairs = sorted(request.metadata.items())[:_MOST_PAIRS]
-        labels["metadata"] = {name[:_MOST_NAME]: value[:_MOST_VALUE] for name, value in pairs}
-    return labels
+        facts["metadata"] = {name[:_MOST_NAME]: value[:_MOST_VALUE] for name, value in pairs}
 
 
 def _last_turn(choice: Choice, split: Split, finish_reason: str) -> None:

@@ -55,6 +55,11 @@ class Options(NamedTuple):
     dropped: tuple[str, ...]
 
 
+_REWRITTEN = frozenset(
+    ("system", "speed", "thinking", "reasoning_effort", "response_format", "stop", "tools", "tool_choice")
+)
+"""The fields of which one is brought to another's form, or to one of several."""
+
 _ASKING = frozenset(
     (
         "speed",
@@ -104,12 +109,30 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
         GatewayError: fields contradict each other, or a server tool's settings are wrong.
     """
     contents = read_contents(request)
+    tools: Mapping[str, tuple[ServerTool, Settings]] = {}
     prepended = 0
-    if request.HasField("system"):
-        prepended = 1
-        message = ChatMessage(role=ROLE_SYSTEM, text=request.system)
-        request.messages.insert(0, message)
-        contents = contents._replace(characters=contents.characters + len(request.system))
+    if not contents.given.isdisjoint(_REWRITTEN):
+        if request.HasField("system"):
+            prepended = 1
+            message = ChatMessage(role=ROLE_SYSTEM, text=request.system)
+            request.messages.insert(0, message)
+            contents = contents._replace(characters=contents.characters + len(request.system))
+        tools = _rewrite(request, registry)
+        contents = contents._replace(given=frozenset(codec.field_names(request)))
+    given = contents.given
+    options = _NOTHING if given.isdisjoint(_ASKING) else _options(request, has_server_tools=bool(tools))
+    own = given & _OWN_FIELDS
+    if own:
+        for name in own:
+            request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
+        contents = contents._replace(given=given - own)
+    return Normalised(request, options, tools, contents, prepended)
+
+
+def _rewrite(
+    request: CreateChatCompletionRequest, registry: Mapping[str, ServerTool]
+) -> Mapping[str, tuple[ServerTool, Settings]]:
+    """Bring each field to its one form; return the server tools by function name."""
     if request.speed == "fast":
         request.service_tier = SERVICE_TIER_PRIORITY
     _merge_reasoning(request)
@@ -122,11 +145,7 @@ def normalise(request: CreateChatCompletionRequest, registry: Mapping[str, Serve
         _check_tool_choice(request, registry, tools)
     if tools and request.n > 1:
         raise GatewayError("invalid_value", "n must be 1 together with server tools", param="n")
-    given = {field.name for field, _ in request.ListFields()}
-    options = _NOTHING if given.isdisjoint(_ASKING) else _options(request, has_server_tools=bool(tools))
-    for name in given & _OWN_FIELDS:
-        request.ClearField(name)  # type: ignore[arg-type]  # the stubs list literals, the table holds strings
-    return Normalised(request, options, tools, contents, prepended)
+    return tools
 
 
 def _options(request: CreateChatCompletionRequest, *, has_server_tools: bool) -> Options:

@@ -40,7 +40,8 @@ async def whole(response: Response, dialect: Dialect, received: Received) -> Cha
     Raises:
         ProviderFailure: it is an error, or malformed.
     """
-    await check(response, dialect, received)
+    if response.status != 200:
+        await check(response, dialect, received)
     (body,) = received([await response.read()])
     with decoding:
         completion = dialect.decode(body)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 from gateway.v1.chat_response_pb2 import AdjustedParameter, Attempt, Candidate, CostLine, Debug, Meta, TraceStep, Usage
 
 from service.chat import cost
-from service.chat.accumulate import add_usage
+from service.chat.accumulate import add_usage, total_tokens
 from service.chat.normalise import Options
 from service.config import Endpoint
 from service.providers.dialect import UpstreamRequest
@@ -20,6 +21,17 @@ from service.telemetry import Masker
 _MAX_RESPONSE_BYTES = 4 * 1024 * 1024
 
 
+@dataclass(slots=True)
+class Attempted:
+    """An attempt, as gateway.v1.Attempt tells of it."""
+
+    provider: str
+    upstream_model: str
+    outcome: str = "ok"
+    status: int | None = None
+    ms: float = 0.0
+
+
 class Record:
     """The record of one request, over all its attempts and turns. Times are milliseconds since it came."""
 
@@ -27,7 +39,7 @@ class Record:
         self._options = options
         self._started = started
         self._masker = masker
-        self.attempts: list[Attempt] = []
+        self.attempts: list[Attempted] = []
         self.usage = Usage()
         self._has_usage = False
         self._cost_lines: list[CostLine] = []
@@ -52,6 +64,12 @@ class Record:
             full = {**summary, **(values or {})} if self._options.trace == "full" else summary
             text = self._masker.mask(orjson.dumps(full).decode())
             self._trace.append(TraceStep(at_ms=round(self.ms(), 3), step=name, detail=text))
+
+    def begin_attempt(self, endpoint: Endpoint) -> Attempted:
+        """Note an attempt; what is not said of it later went well."""
+        attempt = Attempted(endpoint.provider, endpoint.model)
+        self.attempts.append(attempt)
+        return attempt
 
     def sent(self, request: UpstreamRequest) -> None:
         """Keep what went upstream."""
@@ -81,8 +99,12 @@ class Record:
             self._adjusted.update({parameter.name: parameter for parameter in self._sent.adjusted})
         if usage is None:
             return
-        self._has_usage = True
-        add_usage(self.usage, usage)
+        if self._has_usage:
+            add_usage(self.usage, usage)
+        else:
+            self._has_usage = True
+            self.usage.CopyFrom(usage)
+            self.usage.total_tokens = total_tokens(usage)
         if endpoint.prices is None:
             # A sum without this turn would be wrong, and one with it is not known.
             self._priced = False
@@ -109,7 +131,7 @@ class Record:
             total_ms=round(total_ms, 3),
             dropped_parameters=list(self._dropped),
             adjusted_parameters=list(self._adjusted.values()),
-            attempts=self.attempts,
+            attempts=[Attempt(**asdict(attempt)) for attempt in self.attempts],
             candidates=candidates,
         )
         first = self._first_content_ms

@@ -77,11 +77,11 @@ def truncated_number(field: FieldSpec) -> Reader:
     low, high = field.low, field.high
 
     def read(value: Any, notes: Notes) -> int:
-        if type(value) is int or isinstance(value, float):
-            if low <= value <= high:
-                return int(value)
+        if type(value) is not int and not isinstance(value, float):
+            raise wrong_type("an integer", value)
+        if not low <= value <= high:
             raise _beyond(low, high)
-        raise wrong_type("an integer", value)
+        return value if type(value) is int else int(value)
 
     return read
 

@@ -85,7 +85,7 @@ def plan(request: CreateChatCompletionRequest, contents: Contents, model_id: str
     Raises:
         GatewayError: model_not_allowed, no_allowed_provider or unsupported_by_model, when nobody is left.
     """
-    preferences = _Preferences(request.provider) if request.HasField("provider") else _NO_PREFERENCES
+    preferences = _Preferences(request.provider) if "provider" in contents.given else _NO_PREFERENCES
     needs = read_needs(request, contents, model_id)
     targets: list[Target] = []
     refused: list[tuple[Endpoint, _Verdict]] = []
@@ -95,7 +95,8 @@ def plan(request: CreateChatCompletionRequest, contents: Contents, model_id: str
         verdict = (
             _unavailable(endpoint, surroundings.key)
             or preferences.verdict(endpoint)
-            or _unable(request, needs, endpoint, provider, dialect)
+            or _unable(request, needs, endpoint, dialect)
+            or (_incomplete(request, endpoint, provider, dialect) if preferences.needs_all else None)
         )
         if verdict is not None:
             refused.append((endpoint, verdict))
@@ -150,6 +151,8 @@ class _Preferences:
         self._only = frozenset(map(fold, routing.only))
         self._ignore = frozenset(map(fold, routing.ignore))
         self._routing = routing
+        self.needs_all = routing.require_parameters
+        """Whether nothing of the request may be dropped."""
 
     def verdict(self, endpoint: Endpoint) -> _Verdict | None:
         """Return why the caller does not want an endpoint, or None."""
@@ -177,7 +180,7 @@ _NO_PREFERENCES = _Preferences(ProviderRouting())
 
 
 def _unable(
-    request: CreateChatCompletionRequest, needs: Needs, endpoint: Endpoint, provider: Provider, dialect: Dialect
+    request: CreateChatCompletionRequest, needs: Needs, endpoint: Endpoint, dialect: Dialect
 ) -> _Verdict | None:
     name = dialect.unsupported(request, endpoint)
     if name is not None:
@@ -186,12 +189,17 @@ def _unable(
     lack = find_lack(needs, endpoint)
     if lack is not None:
         return _Verdict(_Stage.ABILITY, f"{lack.what} is not supported", lack.param, lack.code)
-    if request.provider.require_parameters:
-        # Only the dialect knows all that it drops. Names with a dot are parts of a parameter; `provider` is ours.
-        dropped = dialect.encode(request, provider, endpoint, frozenset()).dropped
-        missing = sorted(name for name in dropped if name.isidentifier() and name != "provider")
-        if missing:
-            return _Verdict(_Stage.ABILITY, f"{', '.join(missing)} is not supported", missing[0])
+    return None
+
+
+def _incomplete(
+    request: CreateChatCompletionRequest, endpoint: Endpoint, provider: Provider, dialect: Dialect
+) -> _Verdict | None:
+    # Only the dialect knows all that it drops. Names with a dot are parts of a parameter; `provider` is ours.
+    dropped = dialect.encode(request, provider, endpoint, frozenset()).dropped
+    missing = sorted(name for name in dropped if name.isidentifier() and name != "provider")
+    if missing:
+        return _Verdict(_Stage.ABILITY, f"{', '.join(missing)} is not supported", missing[0])
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the messages of a request hold, read in one walk: there may be thousands of them."""
+"""What a request holds: its messages, read in one walk since there may be thousands, and which fields are set."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import NamedTuple
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.content_pb2 import TOOL_CALL_TYPE_CUSTOM, ToolCall
 
+from service.codec import field_names
 from service.errors import GatewayError
 
 CHARACTERS_PER_TOKEN = 4
 
 
 class Contents(NamedTuple):
-    """The characters of all text, and the kinds of input by the path of the first part of that kind."""
+    """The characters of all text, and the kinds of input by the path of the first part of that kind.
+
+    `given` are the JSON names of the fields that are set. Listing them costs as much as asking for a dozen of them.
+    """
 
     characters: int
     inputs: dict[str, str]
+    given: frozenset[str]
 
     def tokens(self, most: int) -> int:
         """Return roughly how many tokens a request will use: a token for four characters, and all it may generate."""
@@ -45,7 +50,7 @@ def read_contents(request: CreateChatCompletionRequest) -> Contents:
         for number, call in enumerate(message.tool_calls):
             _check(call, f"messages[{place}].tool_calls[{number}]")
             characters += len(call.function.arguments)
-    return Contents(characters, inputs)
+    return Contents(characters, inputs, frozenset(field_names(request)))
 
 
 def _check(call: ToolCall, path: str) -> None:

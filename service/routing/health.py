@@ -150,7 +150,8 @@ class Health:
 
     def begin(self, now: float, *, streamed: bool) -> Ticket:
         """Begin an attempt. While half open this takes a probe, which the ticket gives back."""
-        probe = self.state(now) is BreakerState.HALF_OPEN and self._probing < self._breaker.probes
+        half_open = self._open_until is not None and now >= self._open_until
+        probe = half_open and self._probing < self._breaker.probes
         self._probing += probe
         return Ticket(self, self._paces[streamed], self._opened, probe, now)
 
@@ -269,8 +270,9 @@ class Ticket:
         self._give_back()
 
     def _give_back(self) -> None:
-        self._health._probing -= self._holds
-        self._holds = False
+        if self._holds:
+            self._health._probing -= 1
+            self._holds = False
 
 
 class HealthBoard:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, Modality, ResponseFormatType
 from gateway.v1.tools_pb2 import ToolChoiceMode
 
-from service.codec import field_names
 from service.config import Endpoint
 from service.providers.parameters import PARAMETERS, takes
 from service.routing.contents import Contents
@@ -73,11 +72,11 @@ class Needs(NamedTuple):
 
 def read_needs(request: CreateChatCompletionRequest, contents: Contents, model_id: str) -> Needs:
     """Return what a normalised request asks of an endpoint."""
-    given = frozenset(field_names(request))
+    given = contents.given
     return Needs(
         model_id=model_id,
         inputs=contents.inputs,
-        outputs=tuple([_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS]),
+        outputs=tuple([_OUTPUTS[m] for m in request.modalities if m in _OUTPUTS]) if "modalities" in given else (),
         parameters=_PARAMETERS & given,
         capabilities=()
         if given.isdisjoint(_CAPABILITIES)

@@ -31,9 +31,10 @@ def decode(body: bytes) -> ChatCompletion:
     if not body.strip():
         raise ProviderFailure(FailureKind.EMPTY, "the provider's answer is empty")
     answer = read(ChatCompletion, body)
-    if not answer.choices:
+    choices = answer.choices
+    if not choices:
         raise ProviderFailure(FailureKind.EMPTY, "the provider's answer has no choices")
-    for choice in answer.choices:
+    for choice in choices:
         raise_error(choice.extra, choice.finish_reason)
         if not choice.HasField("message"):
             raise ProviderFailure(FailureKind.MALFORMED, "a choice of the provider's answer has no message")

@@ -11,8 +11,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from gateway.v1.chat_request_pb2 import SERVICE_TIER_STANDARD, CreateChatCompletionRequest
-from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_NONE
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 
 from service.codec import dumps, to_json
 from service.config import Endpoint, Provider
@@ -41,8 +40,8 @@ _ALWAYS = frozenset(
 )
 """OpenAI's fields that say nothing of how a model answers: `supported_parameters` is not asked about them."""
 
-_OWN_RULES = frozenset({"reasoning"})
-"""Parameters that take another form at OpenAI."""
+_PASSED_ON = (frozenset(PARAMETERS) | _ALWAYS) - {"reasoning"}
+"""Fields that go out in their own form; the others have a rule of their own."""
 
 _FOREIGN = frozenset({"top_k", "image_config"})
 """Fields that OpenAI does not document: sent only where `supported_parameters` lists them."""
@@ -61,15 +60,15 @@ def encode(
     """
     report = Report()
     # What is refused below a field (`stream_options.include_usage`) is left out with the whole field.
-    left_out = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in refused}
+    left_out = {re.split(r"[.\[]", name, maxsplit=1)[0] for name in refused} if refused else frozenset()
     given, extra = to_json(request), request.extra
     body: dict[str, Any] = {"model": endpoint.model}
-    choice_is_none = request.tool_choice_mode == TOOL_CHOICE_MODE_NONE
+    choice_is_none = given.get("tool_choice") == "none"
     for name, value in given.items():
-        upstream_name = _UPSTREAM_NAMES.get(name, name)
-        unknown = name in extra
-        if not (unknown or _is_parameter(name)):
+        unknown = name not in _PASSED_ON
+        if unknown and name not in extra:
             continue
+        upstream_name = _UPSTREAM_NAMES.get(name, name)
         if upstream_name in left_out or not (unknown or _is_supported(name, endpoint)):
             if not (name == "tool_choice" and choice_is_none):
                 report.drop(name)
@@ -82,13 +81,13 @@ def encode(
     body["messages"] = adapt_messages(given["messages"], endpoint.supported_parameters or frozenset(), report)
     if "tools" in body and not _lists(endpoint, "cache_control"):
         body["tools"] = [without_cache_control(tool, report) for tool in body["tools"]]
-    if request.service_tier == SERVICE_TIER_STANDARD and "service_tier" in body:
+    if body.get("service_tier") == "standard":
         body["service_tier"] = "default"
-    if request.HasField("max_completion_tokens"):
-        body[_token_limit(provider, refused)] = request.max_completion_tokens
-    if request.HasField("reasoning"):
+    if "max_completion_tokens" in given:
+        body[_token_limit(provider, refused)] = given["max_completion_tokens"]
+    if "reasoning" in given:
         _add_reasoning(body, request, given["reasoning"], endpoint, left_out, report)
-    if request.HasField("provider_options"):
+    if "provider_options" in given:
         _add_options(body, request, given["provider_options"], left_out, report)
     if request.stream:
         body["stream"] = True
@@ -100,13 +99,8 @@ def encode(
         dumps(body),
         report.dropped,
         report.adjusted,
-        choices=request.n if request.n and "n" in body else 1,
+        choices=given.get("n") or 1 if "n" in body else 1,
     )
-
-
-def _is_parameter(name: str) -> bool:
-    """Say whether a field is one that the loop over all fields decides about; the others have a rule of their own."""
-    return (name in PARAMETERS and name not in _OWN_RULES) or name in _ALWAYS
 
 
 def _is_supported(name: str, endpoint: Endpoint) -> bool:
@@ -189,4 +183,6 @@ def _headers(provider: Provider) -> Mapping[str, str]:
         key = provider.api_key.get_secret_value()
         name = (provider.api_key_header or "authorization").lower()
         headers[name] = f"Bearer {key}" if name == "authorization" else key
-    return {**headers, **{name.lower(): value for name, value in provider.headers.items()}}
+    for name, value in provider.headers.items():
+        headers[name.lower()] = value
+    return headers
