@@ -131,8 +131,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = Call(f"chatcmpl-{ulid_now()}", _NOBODY, time.monotonic(), int(time.time()))
             task = task_of(context)
             runtime.enter(task)
-            # Not in `finally`: what a typed method returns is sent afterwards, and a slow reader may keep it waiting.
-            task.add_done_callback(runtime.leave)
+            if not asks:
+                # Not in `finally`: what the method returns is sent afterwards, and a slow reader may keep it waiting.
+                task.add_done_callback(runtime.leave)
             outcome = "ok"
             sending: Sending | None = None
             try:
@@ -176,6 +177,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     sending.end()
                 if not is_open:
                     runtime.access_log.add(_facts(method, call, outcome))
+                if asks:
+                    runtime.leave(task)
 
         return serve
 

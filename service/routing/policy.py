@@ -147,13 +147,12 @@ def attempt_timeouts(timeouts: Timeouts, *, streamed: bool, attempts_left: int, 
     remaining = max(remaining, 0.001)
     share = remaining / max(attempts_left, 1)
     last = attempts_left <= 1
+    connect = min(timeouts.connect, share)
     if not streamed:
         response = remaining if last else min(timeouts.response, share)
-        return CallTimeouts(connect=min(timeouts.connect, share), response=response, total=remaining)
+        return CallTimeouts(connect, response=response, total=remaining)
     first_event = min(timeouts.first_event_last, remaining) if last else min(timeouts.first_event, share)
-    return CallTimeouts(
-        connect=min(timeouts.connect, share), first_event=first_event, idle=timeouts.idle, total=remaining
-    )
+    return CallTimeouts(connect, first_event, timeouts.idle, total=remaining)
 
 
 def _delay(rule: Rule, retry_after: float | None, rng: random.Random) -> float | None:
