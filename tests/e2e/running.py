@@ -174,8 +174,13 @@ def start_envoy(
     with (run_dir / "access.log").open("wb") as out, (run_dir / "envoy.log").open("wb") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
     url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
-    with httpx.Client(verify=False) as client:  # the test checks certificates, this waits for the port
-        wait_until(lambda: _answers(client, f"{url}/healthz", bool(workers)), START_S)
+    try:
+        with httpx.Client(verify=False) as client:  # the test checks certificates, this waits for the port
+            wait_until(lambda: _answers(client, f"{url}/healthz", bool(workers)), START_S)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return Envoy(url, port, process, run_dir)
 
 
