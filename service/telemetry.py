@@ -36,6 +36,7 @@ _WHOLE_WRITE = 4096
 """A pipe takes so much at once, so that the lines of several processes do not mix (PIPE_BUF)."""
 _GATHER_S = 0.05
 """Each time that lines are handed on, the thread that writes them takes the interpreter from the event loop."""
+_MOST_GATHERED = 64 * 1024
 _TOGETHER = 32
 """So many calls are written down together: one by one each costs three times as much, its code forgotten meanwhile."""
 _MOST_WAITING = 1024 * 1024
@@ -234,6 +235,7 @@ class AccessLog:
         self._writer = handlers[0].writer if enabled else None
         self._calls: list[tuple[float, Mapping[str, object]]] = []
         self._lines: list[bytes] = []
+        self._size = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, facts: Mapping[str, object]) -> None:
@@ -243,6 +245,8 @@ class AccessLog:
         self._calls.append((time.time(), facts))
         if len(self._calls) >= _TOGETHER:
             self._make_lines()
+            if self._size > _MOST_GATHERED:
+                self._hand_on()
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_GATHER_S, self.flush)
 
@@ -250,13 +254,18 @@ class AccessLog:
         """Hand on what waits."""
         self._timer = None
         self._make_lines()
-        lines, self._lines = self._lines, []
-        if lines and self._writer is not None:
-            self._writer.put(*_pieces(lines))
+        self._hand_on()
 
     def _make_lines(self) -> None:
         calls, self._calls = self._calls, []
-        self._lines += [_line(at, "info", "call", facts) for at, facts in calls]
+        lines = [_line(at, "info", "call", facts) for at, facts in calls]
+        self._lines += lines
+        self._size += sum(map(len, lines))
+
+    def _hand_on(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        if lines and self._writer is not None:
+            self._writer.put(*_pieces(lines))
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:

@@ -40,8 +40,7 @@ async def whole(response: Response, dialect: Dialect, received: Received) -> Cha
     Raises:
         ProviderFailure: it is an error, or malformed.
     """
-    if response.status != 200:
-        await check(response, dialect, received)
+    await check(response, dialect, received)
     (body,) = received([await response.read()])
     with decoding:
         completion = dialect.decode(body)

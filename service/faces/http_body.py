@@ -20,18 +20,6 @@ def unpacked(message: bytes) -> bytes:
     Raises:
         GatewayError: it is no HttpBody.
     """
-    head = _head(JSON)
-    if message.startswith(head):
-        # What Envoy sends, unless the client's content type is another one.
-        size, at = 0, len(head)
-        for shift in range(0, 35, 7):
-            byte = message[at] if at < len(message) else 0x80
-            size |= (byte & 0x7F) << shift
-            at += 1
-            if byte < 0x80:
-                break
-        if at + size == len(message):
-            return message[at:]
     try:
         data: bytes = HttpBody.FromString(message).data
     except DecodeError as error:

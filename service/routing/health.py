@@ -150,8 +150,7 @@ class Health:
 
     def begin(self, now: float, *, streamed: bool) -> Ticket:
         """Begin an attempt. While half open this takes a probe, which the ticket gives back."""
-        half_open = self._open_until is not None and now >= self._open_until
-        probe = half_open and self._probing < self._breaker.probes
+        probe = self.state(now) is BreakerState.HALF_OPEN and self._probing < self._breaker.probes
         self._probing += probe
         return Ticket(self, self._paces[streamed], self._opened, probe, now)
 
