@@ -11,6 +11,7 @@ from typing import TypeVar
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletion
 
+from service.abreast import abreast
 from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.reading import check, whole
@@ -133,10 +134,12 @@ class Attempts:
         headers["x-gateway-provider"] = endpoint.provider
         headers["x-gateway-attempts"] = str(len(self._record.attempts))
         try:
+            await abreast()
             encoded = target.dialect.encode(request, target.provider, endpoint, refused)
             self._record.sent(encoded)
             if self._record.traces:
                 self._record.step("ask", {"provider": endpoint.provider, "upstream_model": endpoint.model})
+            await abreast()
             timeouts = attempt_timeouts(
                 target.provider.timeouts,
                 streamed=request.stream,
@@ -165,6 +168,7 @@ class Attempts:
         async with self._send(target, encoded, timeouts) as response:
             completion = await whole(response, target.dialect, self._record.received)
         now = time.monotonic()
+        await abreast()
         ticket.first_event(now)
         ticket.succeeded(now, _speed(completion.usage.completion_tokens, now - started))
         self._record.first_content()

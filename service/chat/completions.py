@@ -8,6 +8,7 @@ from types import TracebackType
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletion
 
+from service.abreast import abreast
 from service.chat.call import Call
 from service.chat.deps import Deps
 from service.chat.job import Job
@@ -27,11 +28,14 @@ class ChatCompletions:
             GatewayError: what the caller is told.
         """
         request.ClearField("stream")
+        await abreast()
         job = await Job.begin(self._deps, request, call)
         try:
-            return await job.complete()
+            completion = await job.complete()
         finally:
             await job.end()
+        await abreast()
+        return completion
 
     async def open(
         self, request: CreateChatCompletionRequest, call: Call, take: Take = lambda texts: False
@@ -45,6 +49,7 @@ class ChatCompletions:
             GatewayError: what the caller is told; nothing has been sent then.
         """
         request.stream = True
+        await abreast()
         job = await Job.begin(self._deps, request, call)
         runs = job.stream(take)
         try:

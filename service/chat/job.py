@@ -16,6 +16,7 @@ from gateway.v1.chat_response_pb2 import (
     Usage,
 )
 
+from service.abreast import abreast
 from service.chat.attempts import Attempts, broken, masked
 from service.chat.call import Call
 from service.chat.deps import Deps
@@ -91,6 +92,8 @@ class Job:
             raise GatewayError("out_of_range", f"messages has more than {limit} items", param="messages")
         normalised = normalise(request, deps.tools)
         check_model(request.model, deps.config, call.key)
+        # Not between the plan and the attempt: of the calls that plan together one would probe who was down, not all.
+        await abreast()
         grant = await deps.limiter.acquire(call.key, normalised.contents.tokens(request.max_completion_tokens))
         if grant.headers:
             call.headers.update(grant.headers)

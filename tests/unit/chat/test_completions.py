@@ -7,11 +7,12 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import Any
 
 import pytest
-from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, DebugOptions, StreamOptions
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest, DebugOptions, ProviderRouting, StreamOptions
 from gateway.v1.chat_response_pb2 import ChatCompletion, ChatCompletionChunk
 from gateway.v1.content_pb2 import ROLE_USER, ChatMessage
 from gateway.v1.tools_pb2 import DatetimeTool, Tool
@@ -42,19 +43,29 @@ async def chat_with(
 ) -> AsyncIterator[ChatCompletions]:
     """Give the use case with one model, `m`, of one provider of the openai dialect."""
     async with serve(answer) as server:
-        config = Config.model_validate(
-            {
-                "providers": {"p": {"dialect": "openai", "base_url": server.url, "api_key": SECRET}},
-                "models": {"m": {"endpoints": [{"provider": "p", "model": "up"}]}},
-            }
-        )
-        upstream, limiter = Upstream(config.providers, {}), limiter or Limiter(config, 0, None)
-        board, masker, draw = HealthBoard(config), Masker(config), random.Random(1)
-        try:
-            yield ChatCompletions(Deps(config, dialects, upstream, board, limiter, REGISTRY, masker, draw))
-        finally:
-            await upstream.close()
-            await limiter.close()
+        providers = {"p": {"dialect": "openai", "base_url": server.url, "api_key": SECRET}}
+        async with chat_of(providers, limiter=limiter, dialects=dialects) as chat:
+            yield chat
+
+
+@asynccontextmanager
+async def chat_of(
+    providers: Mapping[str, Mapping[str, Any]],
+    server: Mapping[str, Any] = MappingProxyType({}),
+    limiter: Limiter | None = None,
+    dialects: Mapping[str, Dialect] = DIALECTS,
+) -> AsyncIterator[ChatCompletions]:
+    """Give the use case with one model, `m`, of each of the providers, with these settings of the server's."""
+    endpoints = [{"provider": name, "model": "up"} for name in providers]
+    models = {"m": {"endpoints": endpoints}}
+    config = Config.model_validate({"providers": providers, "models": models, "server": server})
+    upstream, limiter = Upstream(config.providers, {}), limiter or Limiter(config, 0, None)
+    board, masker, draw = HealthBoard(config), Masker(config), random.Random(1)
+    try:
+        yield ChatCompletions(Deps(config, dialects, upstream, board, limiter, REGISTRY, masker, draw))
+    finally:
+        await upstream.close()
+        await limiter.close()
 
 
 def call(key: Key = KEY) -> Call:
@@ -435,3 +446,65 @@ async def test_what_no_decoder_foresaw_is_the_providers_failure_also_where_it_is
             await told(chat, asks(), lambda offer: True)
     assert caught.value.code == "upstream_stream_broken"
     assert caught.value.details[0]["outcome"] == "malformed_answer"
+
+
+ALONE = Key(name="alone", sha256="2" * 64, concurrency=1)
+
+
+async def say_hi(connection: Connection, request: Request) -> None:
+    await send_turn(connection, request, {"content": "Hi"})
+
+
+async def whole_answer(chat: ChatCompletions, key: Key) -> None:
+    await chat.complete(asks(), call(key))
+
+
+async def streamed_answer(chat: ChatCompletions, key: Key) -> None:
+    await streamed(chat, asks(), key)
+
+
+@pytest.mark.parametrize("ask", [whole_answer, streamed_answer])
+async def test_who_leaves_after_any_turn_of_the_loop_holds_nothing(
+    ask: Callable[[ChatCompletions, Key], Awaitable[None]],
+) -> None:
+    async with chat_with(say_hi) as chat:
+        turns, cancelled = 0, 0
+        while True:
+            asking = asyncio.ensure_future(ask(chat, ALONE))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if asking.done():
+                break
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+            turns, cancelled = turns + 1, cancelled + asking.cancelled()
+            await ask(chat, ALONE)  # refused, were the one place still held
+        await asking
+    assert cancelled > 6  # before each step, and while the provider was awaited
+
+
+async def test_calls_that_go_abreast_probe_a_provider_with_one_of_them() -> None:
+    works = False
+
+    async def recovering(connection: Connection, request: Request) -> None:
+        if works:
+            await say_hi(connection, request)
+        else:
+            await connection.send(whole(500, {"error": {"message": "No."}}))
+
+    async with serve(recovering) as first, serve(say_hi) as second:
+        providers = {
+            name: {"dialect": "openai", "base_url": server.url} for name, server in (("p", first), ("q", second))
+        }
+        breaker = {"min_attempts": 1, "rest": "50ms", "probes": 1}
+        order = ProviderRouting(order=["p"])
+        async with chat_of(providers, {"breaker": breaker}) as chat:
+            await chat.complete(asks(provider=order), call())
+            assert len(first.requests) == 1
+            works = True
+            await asyncio.sleep(0.06)
+            await asyncio.gather(*[chat.complete(asks(provider=order), call()) for _ in range(20)])
+            assert len(first.requests) == 2
+            await chat.complete(asks(provider=order), call())
+            assert len(first.requests) == 3
