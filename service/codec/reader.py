@@ -45,7 +45,9 @@ class _Compiler:
         plain: dict[str, tuple[str, Reader]] = {}
         special: dict[str, Special] = {discriminator: _skip} if discriminator else {}
         for item in spec.items:
-            if isinstance(item, FieldSpec) and item.kind is not Kind.ENUM and not item.aliases:
+            # An enum's string may be unknown, which only some policies keep.
+            told = isinstance(item, FieldSpec) and item.kind is Kind.ENUM and self.policy.unknown_names
+            if isinstance(item, FieldSpec) and not (told or item.aliases):
                 plain[item.json_name] = (item.name, self.field(item))
                 continue
             if isinstance(item, UnionSpec):
@@ -61,6 +63,13 @@ class _Compiler:
     def special(self, assign: Assign, better: tuple[str, ...], null: str, unknown: Keep) -> Special:
         """Return the reader of a key that loses against the `better` keys; `null` is the member that a null becomes."""
         unknown_names = self.policy.unknown_names
+
+        def read_alone(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+            if value is not None:
+                assign(out, value, notes)
+
+        if not (better or null or unknown_names):
+            return read_alone
 
         def read(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
             loses = bool(better) and any(obj.get(other) is not None for other in better)

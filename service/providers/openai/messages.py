@@ -21,6 +21,8 @@ _FOREIGN = (
 
 The last five are what clients send back of other vendors' answers; OpenAI refuses unknown fields.
 """
+_ADAPTED = frozenset((*_FOREIGN, "tool_calls", "function_call"))
+"""Fields of which something may have to be taken out."""
 _SIGNATURES = "extra_content"
 """Holds Gemini's signature of a tool call, also at Google's own OpenAI endpoint."""
 _FUNCTION_FIELDS = ("description", "parameters")
@@ -29,7 +31,12 @@ _FUNCTION_FIELDS = ("description", "parameters")
 
 def adapt_messages(messages: Sequence[dict[str, Any]], supported: Set[str], report: Report) -> list[dict[str, Any]]:
     """Return the messages to send. `supported` are the names that the endpoint lists; the messages may be changed."""
-    return [_adapt(message, supported, report) for message in messages]
+    return [
+        message
+        if type(message.get("content")) is str and message.keys().isdisjoint(_ADAPTED)
+        else _adapt(message, supported, report)
+        for message in messages
+    ]
 
 
 def without_cache_control(value: dict[str, Any], report: Report) -> dict[str, Any]:
