@@ -45,9 +45,9 @@ class _Compiler:
         plain: dict[str, tuple[str, Reader]] = {}
         special: dict[str, Special] = {discriminator: _skip} if discriminator else {}
         for item in spec.items:
-            # An enum's string may be unknown, which only some policies keep.
-            told = isinstance(item, FieldSpec) and item.kind is Kind.ENUM and self.policy.unknown_names
-            if isinstance(item, FieldSpec) and not (told or item.aliases):
+            # A string that an enum does not have may be one to keep.
+            open_enum = isinstance(item, FieldSpec) and item.kind is Kind.ENUM and self.policy.unknown_names
+            if isinstance(item, FieldSpec) and not (open_enum or item.aliases):
                 plain[item.json_name] = (item.name, self.field(item))
                 continue
             if isinstance(item, UnionSpec):
