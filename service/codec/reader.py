@@ -63,13 +63,8 @@ class _Compiler:
     def special(self, assign: Assign, better: tuple[str, ...], null: str, unknown: Keep) -> Special:
         """Return the reader of a key that loses against the `better` keys; `null` is the member that a null becomes."""
         unknown_names = self.policy.unknown_names
-
-        def read_alone(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
-            if value is not None:
-                assign(out, value, notes)
-
         if not (better or null or unknown_names):
-            return read_alone
+            return _unless_null(assign)
 
         def read(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
             loses = bool(better) and any(obj.get(other) is not None for other in better)
@@ -164,6 +159,14 @@ class _Compiler:
 
 def _skip(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
     return None
+
+
+def _unless_null(assign: Assign) -> Special:
+    def read(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
+        if value is not None:
+            assign(out, value, notes)
+
+    return read
 
 
 def _assign(name: str, read: Reader) -> Assign:

@@ -48,10 +48,9 @@ def read_contents(request: CreateChatCompletionRequest) -> Contents:
                 elif kind in ("image", "audio", "video", "file") and kind not in inputs:
                     inputs[kind] = f"messages[{place}].content[{number}]"
         # Most messages have none, and an empty field costs more to walk through than to ask.
-        if calls := message.tool_calls:
-            for number, call in enumerate(calls):
-                _check(call, f"messages[{place}].tool_calls[{number}]")
-                characters += len(call.function.arguments)
+        for number, call in enumerate(message.tool_calls or ()):
+            _check(call, f"messages[{place}].tool_calls[{number}]")
+            characters += len(call.function.arguments)
     return Contents(characters, inputs, frozenset(field_names(request)))
 
 

@@ -22,7 +22,7 @@ _FOREIGN = (
 The last five are what clients send back of other vendors' answers; OpenAI refuses unknown fields.
 """
 _ADAPTED = frozenset((*_FOREIGN, "tool_calls", "function_call"))
-"""Fields of which something may have to be taken out."""
+"""A message with none of these fields, and a text as its content, is sent as it is. Most are such."""
 _SIGNATURES = "extra_content"
 """Holds Gemini's signature of a tool call, also at Google's own OpenAI endpoint."""
 _FUNCTION_FIELDS = ("description", "parameters")
@@ -47,11 +47,10 @@ def without_cache_control(value: dict[str, Any], report: Report) -> dict[str, An
 
 
 def _adapt(message: dict[str, Any], supported: Set[str], report: Report) -> dict[str, Any]:
-    if not message.keys().isdisjoint(_FOREIGN):
-        for name in _FOREIGN:
-            if name in message and name not in supported:
-                del message[name]
-                report.drop(f"messages[].{name}")
+    for name in _FOREIGN:
+        if name in message and name not in supported:
+            del message[name]
+            report.drop(f"messages[].{name}")
     if isinstance(message.get("content"), list):
         _adapt_parts(message, "cache_control" in supported, report)
     if "tool_calls" in message:
