@@ -12,8 +12,8 @@ from service.codec.checker import compile_checks
 from service.codec.fault import AnswerError, Fault, JsonFault
 from service.codec.policy import LENIENT, STRICT
 from service.codec.reader import compile_readers
-from service.codec.schema import DESCRIPTORS, SCHEMA
-from service.codec.text import Notes, deeper_than, dumps, loads, loads_exactly, parse, strings
+from service.codec.schema import DESCRIPTORS, SCHEMA, depth
+from service.codec.text import Notes, dumps, loads, loads_exactly, parse, strings
 from service.codec.values import Reader
 from service.codec.writer import compile_writers
 from service.errors import GatewayError
@@ -43,6 +43,8 @@ _STRICT = _by_descriptor(compile_readers(SCHEMA, STRICT))
 _LENIENT = _by_descriptor(compile_readers(SCHEMA, LENIENT))
 _WRITERS = _by_descriptor(compile_writers(SCHEMA, DESCRIPTORS))
 _CHECKS = _by_descriptor(compile_checks(SCHEMA, DESCRIPTORS))
+_DEPTHS: Mapping[object, int] = MappingProxyType({DESCRIPTORS[name]: depth(SCHEMA, name) for name in SCHEMA})
+"""How deep the values of each message's own fields may be nested; only raw ones may be deeper."""
 _JSON_NAMES = MappingProxyType(
     {
         DESCRIPTORS[spec.full_name].fields_by_name[field.name]: item.json_name
@@ -63,11 +65,17 @@ def decode_request(cls: type[M], body: bytes, *, max_depth: int) -> M:
     """
     try:
         value = loads(body)
-        if deeper_than(body, value, max_depth):
-            raise JsonFault(f"The JSON text is nested more than {max_depth} deep.")
-        if type(value) is not dict:
-            raise JsonFault("The JSON text is not an object.")
-        return cls(**_read(_STRICT[cls.DESCRIPTOR], body, value))
+        notes = Notes()
+        try:
+            if type(value) is not dict:
+                raise JsonFault("The JSON text is not an object.")
+            fields = _read(_STRICT[cls.DESCRIPTOR], body, value, notes)
+        except Fault:
+            _check_depth(value, max_depth)
+            raise
+        if notes.depth + _DEPTHS[cls.DESCRIPTOR] > max_depth:
+            _check_depth(value, max_depth)
+        return cls(**fields)
     except Fault as fault:
         raise GatewayError(fault.code, fault.message, param=fault.param) from None
 
@@ -95,7 +103,7 @@ def decode(cls: type[M], body: bytes) -> M:
     """
     try:
         value = loads(body)
-        return cls(**_read(_LENIENT[cls.DESCRIPTOR], body, value))
+        return cls(**_read(_LENIENT[cls.DESCRIPTOR], body, value, Notes()))
     except Fault as fault:
         raise AnswerError(fault.message) from None
 
@@ -115,9 +123,15 @@ def field_names(message: Message) -> Sequence[str]:
     return [name for field, _ in message.ListFields() if (name := _JSON_NAMES.get(field)) is not None]
 
 
-def _read(read: Reader, body: bytes, value: Any) -> dict[str, Any]:
-    """Read a parsed body; once more, parsed exactly, where a raw text may hold a number that was rounded."""
+def _check_depth(value: Any, limit: int) -> None:
     notes = Notes()
+    notes.look_at(value)
+    if notes.depth > limit:
+        raise JsonFault(f"The JSON text is nested more than {limit} deep.")
+
+
+def _read(read: Reader, body: bytes, value: Any, notes: Notes) -> dict[str, Any]:
+    """Read a parsed body; once more, parsed exactly, where a raw text may hold a number that was rounded."""
     fields: dict[str, Any] = read(value, notes)
     if notes.rounded:
         fields = read(loads_exactly(body), notes)

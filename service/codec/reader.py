@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any
 
 from service.codec.fault import Fault, UnknownName, missing, not_one_of, wrong_type
@@ -12,12 +12,15 @@ from service.codec.policy import Keep, Policy
 from service.codec.rules import Check
 from service.codec.schema import FieldSpec, Kind, MessageSpec, Shape, UnionSpec
 from service.codec.text import Notes
-from service.codec.values import Reader, scalar
+from service.codec.values import Reader, boolean, scalar, string
 
 Special = Callable[[dict[str, Any], str, Any, dict[str, Any], Notes], None]
 """Reads a key that needs more than its value: the object, the key, the value, the message being read."""
 Assign = Callable[[dict[str, Any], Any, Notes], None]
 """Reads a value that is not null into the message being read."""
+Plain = tuple[type, str, Reader | None]
+"""The type of JSON value that is taken as it is, the field that it is for, and what reads a value of another type that
+is not null; without that the key is special to them."""
 
 
 def compile_readers(schema: Mapping[str, MessageSpec], policy: Policy) -> Mapping[str, Reader]:
@@ -42,15 +45,19 @@ class _Compiler:
     def object(self, spec: MessageSpec, discriminator: str) -> Reader:
         """Return the reader of a message. `discriminator` is a key of an enclosing union, read elsewhere."""
         unknown = self.policy.unknown(spec)
-        plain: dict[str, tuple[str, Reader]] = {}
+        plain: dict[str, Plain] = {}
         special: dict[str, Special] = {discriminator: _skip} if discriminator else {}
         for item in spec.items:
             # A string that an enum does not have may be one to keep.
             open_enum = isinstance(item, FieldSpec) and item.kind is Kind.ENUM and self.policy.unknown_names
             if isinstance(item, FieldSpec) and not (open_enum or item.aliases):
-                plain[item.json_name] = (item.name, self.field(item))
+                read = self.field(item)
+                plain[item.json_name] = (_TAKEN.get(read, _Nothing), item.name, read)
                 continue
             if isinstance(item, UnionSpec):
+                for member in item.members:
+                    if member.kind is Kind.STRING and self.value(member) is string:
+                        plain[item.json_name] = (str, member.name, None)
                 assign = self.union(item)
                 null = next((each.name for each in item.members if each.kind is Kind.NULL), "")
             else:
@@ -157,6 +164,14 @@ class _Compiler:
         return read
 
 
+class _Nothing:
+    """The type of no JSON value."""
+
+
+_TAKEN: Mapping[Reader, type] = MappingProxyType({string: str, boolean: bool})
+"""Readers that return what they are given, and of which type that is."""
+
+
 def _skip(obj: dict[str, Any], key: str, value: Any, out: dict[str, Any], notes: Notes) -> None:
     return None
 
@@ -195,16 +210,23 @@ def _list_reader(one: Reader, check: Check | None) -> Reader:
             raise wrong_type("an array", value)
         if check is not None:
             check(value)
-        items: list[Any] = []
         try:
-            for item in value:
-                items.append(one(item, notes))
+            return [one(item, notes) for item in value]
         except Fault as fault:
-            fault.path.append(len(items))
+            fault.path.append(_first_fault(one, value, notes))
             raise
-        return items
 
     return read
+
+
+def _first_fault(one: Reader, items: list[Any], notes: Notes) -> int:
+    """Return the place of the first item that cannot be read. Nobody counts while they can be."""
+    for place, item in enumerate(items):
+        try:
+            one(item, notes)
+        except Fault:
+            return place
+    raise AssertionError("a reader has changed its mind")
 
 
 def _map_reader(one: Reader) -> Reader:
@@ -225,7 +247,7 @@ def _map_reader(one: Reader) -> Reader:
 
 
 def _object_reader(
-    plain: Mapping[str, tuple[str, Reader]],
+    plain: Mapping[str, Plain],
     special: Mapping[str, Special],
     unknown: Keep,
     required: tuple[tuple[str, frozenset[str]], ...],
@@ -239,9 +261,14 @@ def _object_reader(
             for key, value in obj.items():
                 field = plain.get(key)
                 if field is not None:
-                    if value is not None:
-                        out[field[0]] = field[1](value, notes)
-                    continue
+                    kind, name, read_other = field
+                    if type(value) is kind:
+                        out[name] = value
+                        continue
+                    if read_other is not None:
+                        if value is not None:
+                            out[name] = read_other(value, notes)
+                        continue
                 handler = special.get(key)
                 if handler is not None:
                     handler(obj, key, value, out, notes)

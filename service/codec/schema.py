@@ -286,3 +286,16 @@ DESCRIPTORS: Mapping[str, Descriptor] = MappingProxyType({each.full_name: each f
 
 SCHEMA: Mapping[str, MessageSpec] = MappingProxyType({name: message_spec(each) for name, each in DESCRIPTORS.items()})
 """What is known of each of them."""
+
+
+def depth(schema: Mapping[str, MessageSpec], name: str) -> int:
+    """Return how many arrays and objects within each other a message's JSON has at most, without what is in raw text.
+
+    At times one or two more: of a union that stands for an object both are counted.
+    """
+    inner = (
+        (member.shape is not Shape.ONE) + (depth(schema, member.message) if member.kind is Kind.MESSAGE else 0)
+        for item in schema[name].items
+        for member in item.members
+    )
+    return 1 + max(inner, default=0)

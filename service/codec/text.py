@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 import orjson
 
 from service.codec.fault import AnswerError, JsonFault
 
-# A number that may have been rounded: it has a fraction, an exponent, or more digits than every double holds.
-# Digits within strings match too, which costs a second parse and nothing else; telling them apart costs as much.
-_ROUNDED = re.compile(rb"\d(?:\.\d|[eE][-+\d]|\d{15})")
 _BOM = b"\xef\xbb\xbf"
+_TOO_DEEP = "The JSON text is nested too deep."
 _EXACT_DIGITS = 15
-_SHORT = 4096
-"""In a longer text it takes less to look into what is nested than to count brackets."""
 
 
 class Literal(float):
@@ -35,12 +31,40 @@ class Literal(float):
 
 
 class Notes:
-    """What is noted while a value is read. `rounded`: some raw text holds a number that may have been rounded."""
+    """What is noted of values: of a whole one, or of all parts of one that are kept as raw text.
 
-    __slots__ = ("rounded",)
+    `rounded`: there is a number that may have been rounded. `depth`: how many arrays and objects within each other the
+    deepest has.
+    """
+
+    __slots__ = ("depth", "rounded")
 
     def __init__(self) -> None:
         self.rounded = False
+        self.depth = 0
+
+    def look_at(self, value: Any) -> None:
+        """Note what a value holds."""
+        try:
+            depth = self._depth_of((value,))
+        except RecursionError:
+            self.depth, self.rounded = sys.maxsize, True  # as far as anybody could look
+        else:
+            if depth > self.depth:
+                self.depth = depth
+
+    def _depth_of(self, items: Iterable[Any]) -> int:
+        deepest = 0
+        for item in items:
+            kind = type(item)
+            if kind is dict or kind is list:
+                depth = 1 + self._depth_of(item.values() if kind is dict else item)
+                if depth > deepest:
+                    deepest = depth
+            elif kind is float:
+                # Whole numbers are exact: one that 64 bits do not hold is read as a float.
+                self.rounded = True
+        return deepest
 
 
 def dumps(value: Any) -> bytes:
@@ -66,7 +90,9 @@ def parse(body: bytes) -> Any:
     """
     try:
         value = loads(body)
-        return loads_exactly(body) if _ROUNDED.search(body) is not None else value
+        notes = Notes()
+        notes.look_at(value)
+        return loads_exactly(body) if notes.rounded else value
     except JsonFault as fault:
         raise AnswerError(fault.message) from None
 
@@ -104,24 +130,7 @@ def loads_exactly(body: bytes) -> Any:
         where = f"line {error.lineno} column {error.colno}"
         raise JsonFault(f"The text is not JSON: {error.msg.lower()} at {where}.") from None
     except RecursionError:
-        raise JsonFault("The JSON text is nested too deep.") from None
-
-
-def deeper_than(body: bytes, value: Any, limit: int) -> bool:
-    """Whether the value of a JSON text is nested more than `limit` arrays and objects deep."""
-    if len(body) < _SHORT and body.count(b"{") + body.count(b"[") <= limit:
-        return False
-    level = [value] if type(value) is dict or type(value) is list else []
-    for _ in range(limit):
-        if not level:
-            return False
-        level = [
-            item
-            for container in level
-            for item in (container.values() if type(container) is dict else container)
-            if type(item) is dict or type(item) is list
-        ]
-    return bool(level)
+        raise JsonFault(_TOO_DEEP) from None
 
 
 def raw_text(value: Any, notes: Notes) -> str:
@@ -133,9 +142,8 @@ def raw_text(value: Any, notes: Notes) -> str:
     try:
         text = orjson.dumps(value, default=_fragment)
     except TypeError:
-        raise JsonFault("The JSON text is nested too deep.") from None
-    if not notes.rounded and _ROUNDED.search(text) is not None:
-        notes.rounded = True
+        raise JsonFault(_TOO_DEEP) from None
+    notes.look_at(value)
     return text.decode()
 
 
@@ -171,4 +179,4 @@ def _refuse_surrogates(value: Any) -> None:
     except UnicodeEncodeError:
         raise JsonFault("The JSON text has half a surrogate pair, which is no character.") from None
     except RecursionError:
-        raise JsonFault("The JSON text is nested too deep.") from None
+        raise JsonFault(_TOO_DEEP) from None

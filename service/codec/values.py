@@ -91,12 +91,12 @@ def enum(field: FieldSpec) -> Reader:
     numbers = {name: number for number, name in enum_names(field).items()}
 
     def read(value: Any, notes: Notes) -> int:
-        if type(value) is str:
-            number = numbers.get(value)
-            if number is not None:
-                return number
-            raise UnknownName("invalid_value", not_one_of(numbers, value))
-        raise wrong_type("a string", value)
+        try:
+            return numbers[value]
+        except (KeyError, TypeError):
+            if type(value) is str:
+                raise UnknownName("invalid_value", not_one_of(numbers, value)) from None
+            raise wrong_type("a string", value) from None
 
     return read
 

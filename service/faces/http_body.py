@@ -13,6 +13,10 @@ from service.errors import GatewayError
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
+# Fields with a length begin with their number and a 2.
+_TYPE: Final = bytes((HttpBody.CONTENT_TYPE_FIELD_NUMBER << 3 | 2,))
+_DATA: Final = bytes((HttpBody.DATA_FIELD_NUMBER << 3 | 2,))
+
 
 def unpacked(message: bytes) -> bytes:
     """Return a message's data.
@@ -20,6 +24,9 @@ def unpacked(message: bytes) -> bytes:
     Raises:
         GatewayError: it is no HttpBody.
     """
+    # Protobuf's own way copies the data twice.
+    if (start := _start_of_data(message)) is not None:
+        return message[start:]
     try:
         data: bytes = HttpBody.FromString(message).data
     except DecodeError as error:
@@ -32,11 +39,28 @@ def packed(data: bytes, content_type: str = JSON) -> bytes:
     return b"%b%b%b" % (_head(content_type), _varint(len(data)), data)
 
 
+def _start_of_data(message: bytes) -> int | None:
+    """Return where the data begins in a message of a content type and data, in this order; None for any other."""
+    if len(message) < 2 or message[:1] != _TYPE or message[1] > 0x7F:
+        return None
+    end_of_type = 2 + message[1]
+    start = end_of_type + 1
+    if message[end_of_type:start] != _DATA or not message[2:end_of_type].isascii():
+        return None
+    length = shift = 0
+    for byte in message[start : start + 5]:
+        start += 1
+        length |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return start if start + length == len(message) else None
+        shift += 7
+    return None
+
+
 @cache
 def _head(content_type: str) -> bytes:
     """Return what a message begins with, up to the length of its data."""
-    data_follows = HttpBody.DATA_FIELD_NUMBER << 3 | 2
-    return bytes(HttpBody(content_type=content_type).SerializeToString()) + _varint(data_follows)
+    return bytes(HttpBody(content_type=content_type).SerializeToString()) + _DATA
 
 
 @lru_cache(maxsize=4096)

@@ -37,10 +37,10 @@ def read_contents(request: CreateChatCompletionRequest) -> Contents:
     characters = 0
     inputs: dict[str, str] = {}
     for place, message in enumerate(request.messages):
-        content = message.WhichOneof("content")
-        if content == "text":
-            characters += len(message.text)
-        elif content == "parts":
+        text = message.text
+        if text:
+            characters += len(text)
+        elif message.HasField("parts"):
             for number, part in enumerate(message.parts.parts):
                 kind = part.WhichOneof("part")
                 if kind == "text":

@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import Any
 
+import pytest
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 from hypothesis import given, settings
@@ -115,6 +116,35 @@ def test_message_to_json_to_message_is_the_same(value: dict[str, Any]) -> None:
 
 def normal(body: bytes) -> str:
     return text_of(json.loads(body, parse_int=Verbatim, parse_float=Verbatim))
+
+
+def depth(value: Any) -> int:
+    """How many arrays and objects within each other a value has."""
+    match value:
+        case dict():
+            return 1 + max(map(depth, value.values()), default=0)
+        case list():
+            return 1 + max(map(depth, value), default=0)
+    return 0
+
+
+@given(requests, st.integers(0, 12), st.integers(1, 16))
+def test_a_request_is_as_deep_as_it_may_be_and_no_deeper(value: dict[str, Any], more: int, limit: int) -> None:
+    for _ in range(more):
+        value["x-deep"] = [value.get("x-deep", {})]
+    body = text_of(value).encode()
+    if depth(value) > limit:
+        with pytest.raises(GatewayError, match=f"nested more than {limit} deep"):
+            decode_request(CreateChatCompletionRequest, body, max_depth=limit)
+    else:
+        decode_request(CreateChatCompletionRequest, body, max_depth=limit)
+
+
+@given(objects, st.integers(1, 8))
+def test_too_deep_is_told_first(value: dict[str, Any], limit: int) -> None:
+    with pytest.raises(GatewayError) as refused:
+        decode_request(CreateChatCompletionRequest, text_of({"messages": value}).encode(), max_depth=limit)
+    assert (refused.value.code == "invalid_json") == (depth(value) + 1 > limit)
 
 
 garbage = st.binary(max_size=60) | values.map(lambda value: text_of(value).encode())
