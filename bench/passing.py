@@ -36,7 +36,7 @@ async def serve(port: int, socket: str, provider: str) -> None:
     url = f"{provider}/v1/chat/completions"
 
     async def pass_on(exchange: Exchange) -> None:
-        request = UpstreamRequest(url, _UP, unpacked(exchange.read()))
+        request = UpstreamRequest(url, _UP, bytes(unpacked(exchange.read())))
         async with upstream.send(_PROVIDER, request, _TIMEOUTS) as response:
             body = await response.read()
         exchange.begin(_BACK)

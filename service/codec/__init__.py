@@ -13,7 +13,7 @@ from service.codec.fault import AnswerError, Fault, JsonFault
 from service.codec.policy import LENIENT, STRICT
 from service.codec.reader import compile_readers
 from service.codec.schema import DESCRIPTORS, SCHEMA, depth
-from service.codec.text import Notes, dumps, loads, loads_exactly, parse, strings
+from service.codec.text import Notes, Text, dumps, loads, loads_exactly, parse, strings
 from service.codec.values import Reader
 from service.codec.writer import compile_writers
 from service.errors import GatewayError
@@ -55,7 +55,7 @@ _JSON_NAMES = MappingProxyType(
 )
 
 
-def decode_request(cls: type[M], body: bytes, *, max_depth: int) -> M:
+def decode_request(cls: type[M], body: Text, *, max_depth: int) -> M:
     """Return the message that a client's JSON text means.
 
     `max_depth`: arrays and objects within each other, the outermost included.
@@ -130,7 +130,7 @@ def _check_depth(value: Any, limit: int) -> None:
         raise JsonFault(f"The JSON text is nested more than {limit} deep.")
 
 
-def _read(read: Reader, body: bytes, value: Any, notes: Notes) -> dict[str, Any]:
+def _read(read: Reader, body: Text, value: Any, notes: Notes) -> dict[str, Any]:
     """Read a parsed body; once more, parsed exactly, where a raw text may hold a number that was rounded."""
     fields: dict[str, Any] = read(value, notes)
     if notes.rounded:

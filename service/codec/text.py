@@ -11,6 +11,9 @@ import orjson
 
 from service.codec.fault import AnswerError, JsonFault
 
+Text = bytes | memoryview
+"""A JSON text, in UTF-8."""
+
 _BOM = b"\xef\xbb\xbf"
 _TOO_DEEP = "The JSON text is nested too deep."
 _EXACT_DIGITS = 15
@@ -97,7 +100,7 @@ def parse(body: bytes) -> Any:
         raise AnswerError(fault.message) from None
 
 
-def loads(body: bytes) -> Any:
+def loads(body: Text) -> Any:
     """Return the value of a JSON text, quickly; numbers may be rounded to doubles.
 
     Raises:
@@ -112,18 +115,19 @@ def loads(body: bytes) -> Any:
         return value
 
 
-def loads_exactly(body: bytes) -> Any:
+def loads_exactly(body: Text) -> Any:
     """Return the value of a JSON text, with each number that would be rounded as a `Literal`.
 
     Raises:
         JsonFault: it is not JSON.
     """
-    if not body.strip():
+    text = bytes(body)
+    if not text.strip():
         raise JsonFault("The JSON text is empty.")
-    if body.startswith(_BOM):
+    if text.startswith(_BOM):
         raise JsonFault("The JSON text begins with a byte order mark.")
     try:
-        return _EXACT.decode(body.decode())
+        return _EXACT.decode(text.decode())
     except UnicodeDecodeError as error:
         raise JsonFault(f"The JSON text is not UTF-8 at byte {error.start}.") from None
     except json.JSONDecodeError as error:

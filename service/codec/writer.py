@@ -120,7 +120,7 @@ def _object_writer(
     placeholders = tuple(name for name, value in template.items() if value is _ABSENT)
 
     def write(message: Message) -> dict[str | None, Any]:
-        out = template.copy()
+        out = template.copy() if template else {}
         for descriptor, value in message.ListFields():
             name, write_value = writers[descriptor]
             out[name] = value if write_value is None else write_value(value)

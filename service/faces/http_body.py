@@ -18,15 +18,15 @@ _TYPE: Final = bytes((HttpBody.CONTENT_TYPE_FIELD_NUMBER << 3 | 2,))
 _DATA: Final = bytes((HttpBody.DATA_FIELD_NUMBER << 3 | 2,))
 
 
-def unpacked(message: bytes) -> bytes:
-    """Return a message's data.
+def unpacked(message: bytes) -> bytes | memoryview:
+    """Return a message's data, which may be a part of the message itself.
 
     Raises:
         GatewayError: it is no HttpBody.
     """
-    # Protobuf's own way copies the data twice.
+    # Protobuf's own way copies what may be megabytes, twice.
     if (start := _start_of_data(message)) is not None:
-        return message[start:]
+        return memoryview(message)[start:]
     try:
         data: bytes = HttpBody.FromString(message).data
     except DecodeError as error:

@@ -197,7 +197,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         call.deadline = _deadline(metadata, context.time_remaining(), call.started)
 
 
-def check_size(body: bytes, server: Server) -> None:
+def check_size(body: bytes | memoryview, server: Server) -> None:
     """Refuse a request that is too large.
 
     Raises:

@@ -72,7 +72,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         return self._docs
 
 
-def _decode(body: bytes, server: Server) -> CreateChatCompletionRequest:
+def _decode(body: bytes | memoryview, server: Server) -> CreateChatCompletionRequest:
     check_size(body, server)
     return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 

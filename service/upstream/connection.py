@@ -18,8 +18,8 @@ _MAX_UNREAD_BYTES = 64 * 1024
 """A provider whose answer waits unread in this size is no longer read from; about so much is handed on at once."""
 _PIECE_BYTES = 256 * 1024
 """A larger body is written piece by piece, so that it does not hold up the event loop, least of all with TLS."""
-
-
+_SMALL_BYTES = 16 * 1024
+"""A body of this size is rather copied behind its head than written from where it is."""
 _REST_S = 2.0
 """What is left of an answer that nobody wants more of has so long to come."""
 
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         self._chunks.clear()
         self._resume_reading()
         assert self._transport is not None
-        if len(body) <= _PIECE_BYTES:
+        if len(body) <= _SMALL_BYTES:
             self._transport.write(head + body)
         else:
             await self._write_pieces(self._transport, head, body)
@@ -306,9 +306,9 @@ class Connection(asyncio.Protocol):
             self._patience = None
 
     async def _write_pieces(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
-        transport.write(head)
         view = memoryview(body)
-        for at in range(0, len(body), _PIECE_BYTES):
+        transport.writelines((head, view[:_PIECE_BYTES]))
+        for at in range(_PIECE_BYTES, len(body), _PIECE_BYTES):
             while self._writing_paused and not self._has_head:
                 self._raise_failure()
                 await self._woken()

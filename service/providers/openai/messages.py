@@ -22,7 +22,10 @@ _FOREIGN = (
 The last five are what clients send back of other vendors' answers; OpenAI refuses unknown fields.
 """
 _ADAPTED = frozenset((*_FOREIGN, "tool_calls", "function_call"))
-"""A message with none of these fields, and a text as its content, is sent as it is. Most are such."""
+"""A message with none of these fields, and a text as its content, is sent as it is.
+
+Most are such, and have nothing but that and a role, which is seen sooner.
+"""
 _SIGNATURES = "extra_content"
 """Holds Gemini's signature of a tool call, also at Google's own OpenAI endpoint."""
 _FUNCTION_FIELDS = ("description", "parameters")
@@ -33,7 +36,7 @@ def adapt_messages(messages: Sequence[dict[str, Any]], supported: Set[str], repo
     """Return the messages to send. `supported` are the names that the endpoint lists; the messages may be changed."""
     return [
         message
-        if type(message.get("content")) is str and message.keys().isdisjoint(_ADAPTED)
+        if type(message.get("content")) is str and (len(message) == 2 or message.keys().isdisjoint(_ADAPTED))
         else _adapt(message, supported, report)
         for message in messages
     ]
