@@ -20,8 +20,6 @@ _PIECE_BYTES = 256 * 1024
 """A larger body is written piece by piece, so that it does not hold up the event loop, least of all with TLS."""
 _SMALL_BYTES = 16 * 1024
 """A body of this size is rather copied behind its head than written from where it is."""
-_REST_S = 2.0
-"""What is left of an answer that nobody wants more of has so long to come."""
 
 
 class Malformed(Exception):
@@ -60,8 +58,6 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Malformed | Lost | None = None
-        self._at_rest: Callable[[Connection], None] | None = None
-        self._patience: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._has_head = False
         self._ends_by_closing = False
@@ -146,9 +142,14 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         return data
 
-    def gather(self) -> None:
-        """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
-        self._gathers = True
+    def gather(self, wanted: bool) -> None:
+        """Say whether, when the worker is busy, nothing more is to be handed on for a moment after each piece.
+
+        That ends with the answer.
+        """
+        self._gathers = wanted
+        if self._held and not wanted:
+            self.go_on()
 
     def offer_to(self, take: Callable[[bytes], bool] | None) -> None:
         """From now on offer what comes while `next` waits for it to `take` first; None ends that.
@@ -157,21 +158,6 @@ class Connection(asyncio.Protocol):
         What that says it has taken, `next` does not give: whoever waits goes on waiting. What it raises, `next` does.
         """
         self._take = take
-
-    def finish(self, at_rest: Callable[[Connection], None]) -> None:
-        """Let the rest of an answer come that nobody reads, then call `at_rest`, also when it is too much.
-
-        One that is late ends the connection.
-        """
-        self._at_rest = at_rest
-        self._patience = self._loop.call_later(_REST_S, self.abort)
-        self.left = self._gathers = False
-        self._chunks.clear()
-        self._unread = 0
-        self._resume_reading()
-        if self._held:
-            self.go_on()
-        self._skip()
 
     def go_on(self) -> None:
         """See `service.upstream.gathering.Reader`."""
@@ -186,7 +172,6 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End the connection at once. Whoever waits on it reads `Lost`."""
-        self._stop_skipping()
         self._failure = self._failure or Lost(None)
         self._wake()
         if self._transport is not None:
@@ -216,9 +201,6 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._break()
-        elif self._at_rest is not None:
-            self._skip()
-            return
         elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
@@ -236,7 +218,6 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         if exc is None:
             self.eof_received()
-        self._stop_skipping()
         self._failure = self._failure or Lost(exc)
         self._wake()
         self._on_lost(self)
@@ -291,19 +272,6 @@ class Connection(asyncio.Protocol):
         if self._has_head and not self._complete:
             self._complete = True
             self._keep_alive = self._parser.should_keep_alive()
-
-    def _skip(self) -> None:
-        """See whether the rest has come that nobody reads."""
-        at_rest = self._at_rest
-        if at_rest is not None and (self._complete or self._unread > _MAX_UNREAD_BYTES):
-            self._stop_skipping()
-            at_rest(self)
-
-    def _stop_skipping(self) -> None:
-        self._at_rest = None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
 
     async def _write_pieces(self, transport: asyncio.Transport, head: bytes, body: bytes) -> None:
         view = memoryview(body)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 
 import aiohappyeyeballs
 
 from service.upstream.address import Origin
 from service.upstream.alarms import Alarms
-from service.upstream.connection import Connection
+from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.gathering import Gathering
 
 _KEEP_ALIVE_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
 """When an address of a host does not answer so long, the next is tried beside it (RFC 8305)."""
+_REST_S = 2.0
+_REST_BYTES = 64 * 1024
+"""What is left of an answer that nobody reads may take so long and be so much, or the connection is not used again."""
 # A provider that is gone without a word is noticed, and middle boxes keep a call that is silent for minutes.
 _PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
@@ -32,6 +36,7 @@ class Pool:
         self._gathering = gathering
         self._idle: dict[Origin, list[Connection]] = {}
         self._open: set[Connection] = set()
+        self._skipping: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     def take(self, origin: Origin) -> Connection | None:
@@ -70,7 +75,9 @@ class Pool:
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if it can serve one, or soon will, else end it."""
         if connection.resting:
-            connection.finish(self.give_back)
+            skipping = self.loop.create_task(self._skip(connection))
+            self._skipping.add(skipping)
+            skipping.add_done_callback(self._skipping.discard)
             return
         if not connection.reusable:
             connection.abort()
@@ -88,6 +95,17 @@ class Pool:
             connection.abort()
         self._idle.clear()
         self.alarms.close()
+
+    async def _skip(self, connection: Connection) -> None:
+        """Let the rest of an answer come that nobody reads, then give the connection back."""
+        connection.left = False
+        connection.gather(False)
+        size = 0
+        with suppress(TimeoutError, Lost, Malformed):
+            async with asyncio.timeout(_REST_S):
+                while size <= _REST_BYTES and (part := await connection.next()):
+                    size += len(part)
+        self.give_back(connection)
 
     def _end_idle(self) -> None:
         """End what has been idle for too long; look again while anything is idle."""

@@ -222,7 +222,7 @@ async def test_a_connection_is_kept_when_the_rest_of_a_stream_comes_that_was_lef
 async def test_a_connection_is_closed_when_the_rest_of_a_stream_is_not_little_and_soon(
     rest: str, patience: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.upstream.connection._REST_S", patience)
+    monkeypatch.setattr("service.upstream.pool._REST_S", patience)
     closed = asyncio.Event()
 
     async def answer(connection: Connection, request: Request) -> None:
