@@ -7,6 +7,8 @@ import socket
 
 from service.settings import StartError
 
+_LOOPBACK = ("127.", "localhost", "::1", "[::1]", "unix:")
+
 
 def claim(host: str, port: int, variable: str) -> int:
     """Return the port if it is free, or any free one for 0. Raises StartError naming the variable that sets it."""
@@ -24,6 +26,11 @@ def claim(host: str, port: int, variable: str) -> int:
 def reachable(host: str) -> str:
     """Return where to reach something that listens on `host`."""
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "::": "::1"}.get(host, host)
+
+
+def on_loopback(*addresses: str) -> bool:
+    """Say whether nobody but this machine reaches what listens on these addresses."""
+    return all(address.startswith(_LOOPBACK) for address in addresses)
 
 
 async def listens(host: str, port: int) -> bool:

@@ -12,15 +12,11 @@ from typing import Any
 
 import yaml
 
+from service.addresses import on_loopback
+
 _TLS_CONTEXT = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
-_LOOPBACK = ("127.", "localhost", "::1", "[::1]", "unix:")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-
-def on_loopback(*addresses: str) -> bool:
-    """Say whether nobody but this machine reaches what listens on these addresses."""
-    return all(address.startswith(_LOOPBACK) for address in addresses)
 
 
 @dataclass(frozen=True, slots=True)

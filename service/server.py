@@ -33,6 +33,7 @@ from grpc_reflection.v1alpha import reflection
 
 from service import catalogue, edge, telemetry
 from service.accepting import accepting_server
+from service.addresses import on_loopback
 from service.chat import ChatCompletions, Deps
 from service.config import Config
 from service.faces.chat import ChatFace
@@ -150,7 +151,7 @@ class _Worker:
         )
         # Envoy in front of a worker on loopback may itself listen on every address.
         doors = (self._settings.address, self._settings.environ.get("HTTP_HOST") or "127.0.0.1")
-        keyring = Keyring(config.keys, loopback=edge.on_loopback(*doors))
+        keyring = Keyring(config.keys, loopback=on_loopback(*doors))
         return Snapshot(config, keyring, ChatCompletions(deps), masker, upstream)
 
     async def reload_when_asked(self, asked: asyncio.Event, runtime: Runtime) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from service import edge
-from service.addresses import claim, listens, reachable
+from service.addresses import claim, listens, on_loopback, reachable
 from service.child import Child, Program, Spares, start
 from service.run_dir import RunDir
 from service.settings import Settings, StartError, load, worker_count
@@ -179,7 +179,7 @@ class Supervisor:
         url = f"{scheme}://{reachable(self._settings.http_host)}:{self._http_port}"
         models, local_key = self._config.models, hashlib.sha256(b"sk-local").hexdigest()
         model = "local/simulator" if "local/simulator" in models else next(iter(models), "")
-        closed = edge.on_loopback(self._settings.http_host, self._host)
+        closed = on_loopback(self._settings.http_host, self._host)
         is_local = any(key.sha256 == local_key and (closed or not key.local_only) for key in self._config.keys)
         authorization = "'Authorization: Bearer sk-local'" if is_local else '"Authorization: Bearer $GATEWAY_KEY"'
         ready = f"Chat Gateway is ready at {url} ({workers}). Ctrl-C stops it."
