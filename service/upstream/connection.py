@@ -183,8 +183,9 @@ class Connection(asyncio.Protocol):
         """See asyncio.Protocol."""
         # uvloop's transports are asyncio's in all but their bases.
         self._transport = cast(asyncio.Transport, transport)
-        # uvloop then writes at once, and not when the event loop has done what else it has to do.
-        self._transport.set_write_buffer_limits(0)
+        # uvloop then writes at once, and not when the event loop has done what else it has to do. With TLS an empty
+        # buffer counts as full at a limit of 0: writing is paused by it, and may never be resumed.
+        self._transport.set_write_buffer_limits(high=1 if self.origin.scheme == "https" else 0, low=0)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -229,7 +230,6 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
         self._writing_paused = False
-        # With TLS uvloop calls this at each reading, too.
         if not self._sent:
             self._wake()
 

@@ -105,6 +105,8 @@ class Pool:
             async with asyncio.timeout(_REST_S):
                 while size <= _REST_BYTES and (part := await connection.next()):
                     size += len(part)
+        if size > _REST_BYTES:
+            connection.abort()
         self.give_back(connection)
 
     def _end_idle(self) -> None:

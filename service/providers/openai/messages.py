@@ -24,7 +24,7 @@ The last five are what clients send back of other vendors' answers; OpenAI refus
 _ADAPTED = frozenset((*_FOREIGN, "tool_calls", "function_call"))
 """A message with none of these fields, and a text as its content, is sent as it is.
 
-Most are such, and have nothing but that and a role, which is seen sooner.
+Most are such, and have nothing but that and a role, which is always there: that is seen sooner.
 """
 _SIGNATURES = "extra_content"
 """Holds Gemini's signature of a tool call, also at Google's own OpenAI endpoint."""
