@@ -13,7 +13,7 @@ from service.codec.fault import AnswerError, Fault, JsonFault
 from service.codec.policy import LENIENT, STRICT
 from service.codec.reader import compile_readers
 from service.codec.schema import DESCRIPTORS, SCHEMA, depth
-from service.codec.text import Notes, Text, dumps, loads, loads_exactly, parse, strings
+from service.codec.text import Notes, Text, deeper_than, dumps, loads, loads_exactly, parse, strings
 from service.codec.values import Reader
 from service.codec.writer import compile_writers
 from service.errors import GatewayError
@@ -44,7 +44,7 @@ _LENIENT = _by_descriptor(compile_readers(SCHEMA, LENIENT))
 _WRITERS = _by_descriptor(compile_writers(SCHEMA, DESCRIPTORS))
 _CHECKS = _by_descriptor(compile_checks(SCHEMA, DESCRIPTORS))
 _DEPTHS: Mapping[object, int] = MappingProxyType({DESCRIPTORS[name]: depth(SCHEMA, name) for name in SCHEMA})
-"""How deep the values of each message's own fields may be nested; only raw ones may be deeper."""
+"""How deep each message's JSON may be nested, but for what is kept as raw text. A number too high only costs a walk."""
 _JSON_NAMES = MappingProxyType(
     {
         DESCRIPTORS[spec.full_name].fields_by_name[field.name]: item.json_name
@@ -64,18 +64,7 @@ def decode_request(cls: type[M], body: Text, *, max_depth: int) -> M:
         GatewayError: the text is not JSON, or breaks a rule; `param` is the path of the field as the client wrote it.
     """
     try:
-        value = loads(body)
-        notes = Notes()
-        try:
-            if type(value) is not dict:
-                raise JsonFault("The JSON text is not an object.")
-            fields = _read(_STRICT[cls.DESCRIPTOR], body, value, notes)
-        except Fault:
-            _check_depth(value, max_depth)
-            raise
-        if notes.depth + _DEPTHS[cls.DESCRIPTOR] > max_depth:
-            _check_depth(value, max_depth)
-        return cls(**fields)
+        return cls(**_read_request(cls.DESCRIPTOR, body, max_depth))
     except Fault as fault:
         raise GatewayError(fault.code, fault.message, param=fault.param) from None
 
@@ -123,10 +112,23 @@ def field_names(message: Message) -> Sequence[str]:
     return [name for field, _ in message.ListFields() if (name := _JSON_NAMES.get(field)) is not None]
 
 
-def _check_depth(value: Any, limit: int) -> None:
+def _read_request(descriptor: object, body: Text, max_depth: int) -> dict[str, Any]:
+    value = loads(body)
     notes = Notes()
-    notes.look_at(value)
-    if notes.depth > limit:
+    try:
+        if type(value) is not dict:
+            raise JsonFault("The JSON text is not an object.")
+        fields = _read(_STRICT[descriptor], body, value, notes)
+    except Fault:
+        _check_depth(value, max_depth)  # is told first
+        raise
+    if notes.depth + _DEPTHS[descriptor] > max_depth:
+        _check_depth(value, max_depth)
+    return fields
+
+
+def _check_depth(value: Any, limit: int) -> None:
+    if deeper_than(value, limit):
         raise JsonFault(f"The JSON text is nested more than {limit} deep.")
 
 

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from service.codec.fault import Fault, JsonFault, missing, not_one_of
 from service.codec.rules import Check, count_check, enum_names, value_check
 from service.codec.schema import FieldSpec, Kind, MessageSpec, Shape, UnionSpec
-from service.codec.text import Notes, loads
+from service.codec.text import deeper_than, loads
 from service.codec.typos import nearest_name
 
 # What `dumps` surely writes again, within whatever it stands in.
@@ -183,9 +183,7 @@ def _parsed(text: str, *path: str) -> Any:
         value = loads(text.encode())
     except JsonFault as fault:
         raise Fault("invalid_value", f"must be JSON text. {fault.message}", *path) from None
-    notes = Notes()
-    notes.look_at(value)
-    if notes.depth > _DEEPEST:
+    if deeper_than(value, _DEEPEST):
         raise Fault("invalid_value", f"must not be nested more than {_DEEPEST} deep", *path)
     return value
 

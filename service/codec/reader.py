@@ -20,8 +20,10 @@ Special = Callable[[dict[str, Any], str, Any, dict[str, Any], Notes], None]
 Assign = Callable[[dict[str, Any], Any, Notes], None]
 """Reads a value that is not null into the message being read."""
 Plain = tuple[type, str, Reader | None]
-"""The type of JSON value that is taken as it is, the field that it is for, and what reads a value of another type that
-is not null; without that the key is special to them."""
+"""The type of JSON value that is taken as it is, the field, and what reads other values but null.
+
+None for the last: they are left to the key's `Special`.
+"""
 
 
 def compile_readers(schema: Mapping[str, MessageSpec], policy: Policy) -> Mapping[str, Reader]:

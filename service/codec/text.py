@@ -137,6 +137,13 @@ def loads_exactly(body: Text) -> Any:
         raise JsonFault(_TOO_DEEP) from None
 
 
+def deeper_than(value: Any, limit: int) -> bool:
+    """Say whether a value has more than `limit` arrays and objects within each other."""
+    notes = Notes()
+    notes.look_at(value)
+    return notes.depth > limit
+
+
 def raw_text(value: Any, notes: Notes) -> str:
     """Return the JSON text of a part of a parsed value.
 

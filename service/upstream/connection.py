@@ -142,13 +142,14 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         return data
 
-    def gather(self, wanted: bool) -> None:
-        """Say whether, when the worker is busy, nothing more is to be handed on for a moment after each piece.
+    def gather(self) -> None:
+        """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
+        self._gathers = True
 
-        That ends with the answer.
-        """
-        self._gathers = wanted
-        if self._held and not wanted:
+    def stop_gathering(self) -> None:
+        """From now on hand on what comes at once."""
+        self._gathers = False
+        if self._held:
             self.go_on()
 
     def offer_to(self, take: Callable[[bytes], bool] | None) -> None:

@@ -199,7 +199,7 @@ class NetworkResponse:
                     if not seen:
                         seen = True
                         watch.first_event()
-                        self._connection.gather(True)
+                        self._connection.gather()
                     yield events
             watch.stop()
         finally:

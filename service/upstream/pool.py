@@ -18,8 +18,9 @@ _KEEP_ALIVE_SECONDS = 60.0
 _NEXT_ADDRESS_SECONDS = 0.25
 """When an address of a host does not answer so long, the next is tried beside it (RFC 8305)."""
 _REST_S = 2.0
+"""What nobody reads of an answer may take so long to come, or the connection is not used again..."""
 _REST_BYTES = 64 * 1024
-"""What is left of an answer that nobody reads may take so long and be so much, or the connection is not used again."""
+"""...and be so much, with what was already there."""
 # A provider that is gone without a word is noticed, and middle boxes keep a call that is silent for minutes.
 _PROBES = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 
@@ -99,7 +100,7 @@ class Pool:
     async def _skip(self, connection: Connection) -> None:
         """Let the rest of an answer come that nobody reads, then give the connection back."""
         connection.left = False
-        connection.gather(False)
+        connection.stop_gathering()
         size = 0
         with suppress(TimeoutError, Lost, Malformed):
             async with asyncio.timeout(_REST_S):
