@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
@@ -36,20 +36,14 @@ class TurnStream:
     """
 
     def __init__(
-        self,
-        stack: AsyncExitStack,
-        response: Response,
-        decoder: StreamDecoder,
-        received: Received,
-        runs: AsyncGenerator[Runs, None],
-        held: deque[Runs],
+        self, stack: AsyncExitStack, response: Response, dialect: Dialect, received: Received, choices: int
     ) -> None:
+        """See `open`."""
         self._stack = stack
         self._response = response
-        self._decoder = decoder
-        self._received = received
-        self._runs = runs
-        self._held = held
+        self._reader = _Reader(dialect.stream_decoder(choices), received)
+        self._runs = _decoded(response, dialect, self._reader)
+        self._held: deque[Runs] = deque()
 
     @classmethod
     async def open(
@@ -60,26 +54,23 @@ class TurnStream:
         Raises:
             ProviderFailure: the stream failed or ended before.
         """
-        decoder = dialect.stream_decoder(choices)
-        runs = _decoded(response, dialect, decoder, received)
-        held: deque[Runs] = deque()
+        stream = cls(stack, response, dialect, received, choices)
         size = 0
-        async for piece in runs:
-            held.append(piece)
+        async for piece in stream._runs:
+            stream._held.append(piece)
             size += len(piece)
             if size > _MOST_HELD or any(map(_says_something, piece)):
                 break
-        return cls(stack, response, decoder, received, runs, held)
+        return stream
 
     def offer_to(self, take: Take) -> None:
         """From now on offer `take` the texts that arrive while somebody waits; what it takes is not yielded."""
-        decoder, received = self._decoder, self._received
+        read = self._reader.texts
 
         def take_events(events: Sequence[Event]) -> bool:
             if len(events) > _EVENTS_AT_ONCE:
                 return False
-            with decoding:
-                texts = decoder.again(_shown(events, received))
+            texts = read(events)
             return len(texts) == len(events) and take(texts)
 
         self._response.offer_to(take_events)
@@ -112,15 +103,13 @@ def _says_something(run: Run) -> bool:
     return any(run.texts) or any(has_content(choice.delta) or choice.finish_reason for choice in run.chunk.choices)
 
 
-def _decoded(
-    response: Response, dialect: Dialect, decoder: StreamDecoder, received: Received
-) -> AsyncGenerator[Runs, None]:
+def _decoded(response: Response, dialect: Dialect, reader: _Reader) -> AsyncGenerator[Runs, None]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return _whole(response, dialect, received)
+        return _whole(response, dialect, reader.received)
     if kind not in _EVENT_STREAMS:
         raise ProviderFailure(FailureKind.MALFORMED, f"answered a streamed call with {kind}", status=response.status)
-    return _events(response, decoder, received)
+    return _events(response, reader)
 
 
 async def _whole(response: Response, dialect: Dialect, received: Received) -> AsyncGenerator[Runs, None]:
@@ -128,26 +117,13 @@ async def _whole(response: Response, dialect: Dialect, received: Received) -> As
     yield (Run(as_chunk(await whole(response, dialect, received)), []),)
 
 
-async def _events(response: Response, decoder: StreamDecoder, received: Received) -> AsyncGenerator[Runs, None]:
-    begun = False
-    last: ChatCompletionChunk | None = None
+async def _events(response: Response, reader: _Reader) -> AsyncGenerator[Runs, None]:
+    decoder = reader.decoder
     try:
         async with aclosing(response.events()) as pieces:
             while (piece := await (_last(pieces) if decoder.finished else anext(pieces, None))) is not None:
-                for start in range(0, len(piece), _EVENTS_AT_ONCE):
-                    runs: list[Run] = []
-                    try:
-                        with decoding:
-                            _add(runs, last, decoder, _shown(piece[start : start + _EVENTS_AT_ONCE], received))
-                    except ProviderFailure:
-                        # What came with the failure goes out first, unless nothing did yet: then another can be asked.
-                        if runs and (begun or decoder.finished):
-                            yield runs
-                        raise
-                    if runs:
-                        begun = True
-                        last = runs[-1].chunk
-                        yield runs
+                for runs in reader.runs(piece):
+                    yield runs
                 if decoder.over:
                     response.leave()
                     break
@@ -159,28 +135,66 @@ async def _events(response: Response, decoder: StreamDecoder, received: Received
         raise ProviderFailure(FailureKind.CUT, "ended its stream without saying that it had finished")
 
 
-def _shown(events: Sequence[Event], received: Received) -> Sequence[Event]:
-    """Return events as they are to be read."""
-    data = [event.data for event in events]
-    shown = received(data)
-    return events if shown is data else [Event(event.event, each) for event, each in zip(events, shown, strict=True)]
+class _Reader:
+    """Reads a stream's events, each with what is known of those before."""
 
+    def __init__(self, decoder: StreamDecoder, received: Received) -> None:
+        self.decoder = decoder
+        self.received = received
+        self._last: ChatCompletionChunk | None = None
 
-def _add(runs: list[Run], last: ChatCompletionChunk | None, decoder: StreamDecoder, events: Sequence[Event]) -> None:
-    """Add what events mean, up to the stream's end; `last` is the last chunk of those before."""
-    place = 0
-    while place < len(events) and not decoder.over:
-        rest = events[place:] if place else events
-        texts = decoder.again(rest) if runs or last is not None else ()
-        if not texts:
-            runs += [Run(chunk, []) for chunk in decoder.decode(rest[0])]
-            place += 1
-            continue
-        if runs:
-            runs[-1].texts.extend(texts)
-        elif last is not None:
-            runs.append(Run(last, list(texts), told=True))
-        place += len(texts)
+    def texts(self, events: Sequence[Event]) -> Sequence[str]:
+        """Return the texts of the first events, those which mean the last chunk over again with another text.
+
+        Raises:
+            ProviderFailure: they cannot be read.
+        """
+        with decoding:
+            return self.decoder.again(self._shown(events))
+
+    def runs(self, piece: Sequence[Event]) -> Iterator[Runs]:
+        """Yield what a piece means up to the stream's end, some events at a time.
+
+        Raises:
+            ProviderFailure: it cannot be read, or tells of one.
+        """
+        for start in range(0, len(piece), _EVENTS_AT_ONCE):
+            runs: list[Run] = []
+            try:
+                with decoding:
+                    self._add(runs, self._shown(piece[start : start + _EVENTS_AT_ONCE]))
+            except ProviderFailure:
+                # What came with the failure goes out first, unless nothing did yet: then another can be asked.
+                if runs and (self._last is not None or self.decoder.finished):
+                    yield runs
+                raise
+            if runs:
+                self._last = runs[-1].chunk
+                yield runs
+
+    def _shown(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return events as they are to be read."""
+        data = [event.data for event in events]
+        shown = self.received(data)
+        if shown is data:
+            return events
+        return [Event(event.event, each) for event, each in zip(events, shown, strict=True)]
+
+    def _add(self, runs: list[Run], events: Sequence[Event]) -> None:
+        """Add what events mean."""
+        decoder, last, place = self.decoder, self._last, 0
+        while place < len(events) and not decoder.over:
+            rest = events[place:] if place else events
+            texts = decoder.again(rest) if runs or last is not None else ()
+            if not texts:
+                runs += [Run(chunk, []) for chunk in decoder.decode(rest[0])]
+                place += 1
+                continue
+            if runs:
+                runs[-1].texts.extend(texts)
+            elif last is not None:
+                runs.append(Run(last, list(texts), told=True))
+            place += len(texts)
 
 
 async def _last(pieces: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:
