@@ -120,12 +120,14 @@ def _start_behind_envoy(label: str, module: str, folder: Path, *arguments: str, 
         host="127.0.0.1",
         port=port,
         workers=[("127.0.0.1", grpc_port)],
-        admin_socket=Path("/tmp") / f"bench-{module}-{port}.sock",
+        admin_socket=folder / f"{module}-admin.sock",
         descriptor=ROOT / "gen" / "gateway.binpb",
         sockets=sockets,
     )
     config = folder / f"{module}-envoy.yaml"
-    config.write_text(edge.render((ROOT / "envoy" / "envoy.yaml").read_text(), place))
+    rendered = yaml.safe_load(edge.render((ROOT / "envoy" / "envoy.yaml").read_text(), place))
+    del rendered["admin"]  # nobody asks, and its socket would be left behind
+    config.write_text(yaml.safe_dump(rendered))
     envoy = _start_envoy(f"{module}-envoy", config, folder)
     wait_for_port(envoy, port)
     time.sleep(1.0)
