@@ -171,11 +171,11 @@ def _as_delta(message: AssistantMessage) -> Delta:
             into.type = "function"
             into.function.name = call.function.name
             into.function.arguments = call.function.arguments
+            into.function.extra.update(call.function.extra)
     if message.HasField("function_call"):
         delta.function_call.name = message.function_call.name
         delta.function_call.arguments = message.function_call.arguments
-        for name, text in message.function_call.extra.items():
-            delta.function_call.extra[name] = text
+        delta.function_call.extra.update(message.function_call.extra)
     for place, image in enumerate(delta.images):
         image.index = place
     for place, audio in enumerate(delta.audios):

@@ -24,7 +24,7 @@ from service.chat.models import check_model
 from service.chat.normalise import Normalised, normalise
 from service.chat.record import Record
 from service.chat.turn_stream import Runs, Take
-from service.chat.turns import Split, ToolLoop, TurnFilter, join_turns
+from service.chat.turns import Split, ToolLoop, TurnFilter, join_turns, number_anew
 from service.errors import FailureKind, GatewayError, ProviderFailure
 from service.limits import Grant
 from service.providers.dialect import Run
@@ -200,9 +200,8 @@ class Job:
             self._turn_usage = Usage()
             self._turn_usage.CopyFrom(chunk.usage)
             chunk.ClearField("usage")
-        if self._loop.active:
-            return through.through(chunk) or bool(chunk.extra)
-        return bool(chunk.choices or chunk.extra or chunk.HasField("moderation"))
+        left = through.through(chunk) if self._loop.active else bool(chunk.choices)
+        return left or bool(chunk.extra) or chunk.HasField("moderation")
 
     def _stamp(self, runs: Runs, target: Target) -> Runs:
         """Say in chunks what is the gateway's to say, and return them."""
@@ -269,4 +268,5 @@ def _last_turn(choice: Choice, split: Split, finish_reason: str) -> None:
     """Take the gateway's calls out of the message that the client reads."""
     del choice.message.tool_calls[:]
     choice.message.tool_calls.extend(split.client)
+    number_anew(choice.message.tool_calls)
     choice.finish_reason = finish_reason

@@ -5,7 +5,7 @@ Pure but for the clock, which is given. `chat.job` does the asking, whole or str
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +20,7 @@ from gateway.v1.chat_response_pb2 import (
     ToolCallDelta,
     Usage,
 )
-from gateway.v1.content_pb2 import ROLE_TOOL, ChatMessage, ToolCall
+from gateway.v1.content_pb2 import ROLE_TOOL, AudioOutput, ChatMessage, ImageOutput, ToolCall
 from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_AUTO, TOOL_CHOICE_MODE_NONE
 
 from service.chat.accumulate import MessageAccumulator, as_history
@@ -101,7 +101,13 @@ class ToolLoop:
         self._follow_ups += 1
         spent = self._max_tool_calls is not None and self._count() >= self._max_tool_calls
         self._withheld = spent or self._follow_ups >= MAX_FOLLOW_UPS
-        request.tool_choice_mode = TOOL_CHOICE_MODE_NONE if self._withheld else TOOL_CHOICE_MODE_AUTO
+        if self._withheld:
+            request.tool_choice_mode = TOOL_CHOICE_MODE_NONE
+        elif request.tool_choice_object.HasField("allowed_tools"):
+            # To have to call one is for the first turn; which ones there are is for all.
+            request.tool_choice_object.allowed_tools.allowed_tools.mode = "auto"
+        else:
+            request.tool_choice_mode = TOOL_CHOICE_MODE_AUTO
         return ran
 
     def report(self, usage: Usage) -> None:
@@ -134,6 +140,8 @@ def join_turns(last: Choice, earlier: Sequence[Choice]) -> None:
         said.audios.extend(turn.message.audios)
         said.annotations.extend(turn.message.annotations)
         logprobs.MergeFrom(turn.logprobs)
+    number_anew(said.images)
+    number_anew(said.audios)
     for name, separator in (("content", BETWEEN_TURNS), ("reasoning_content", BETWEEN_TURNS), ("refusal", "")):
         texts = [text for turn in (*earlier, last) if (text := getattr(turn.message, name))]
         if texts:
@@ -146,6 +154,13 @@ def join_turns(last: Choice, earlier: Sequence[Choice]) -> None:
     last.message.MergeFrom(said)
     if logprobs.ListFields():
         last.logprobs.CopyFrom(logprobs)
+
+
+def number_anew(items: Iterable[ImageOutput | AudioOutput | ToolCall]) -> None:
+    """Number what was taken out of a longer list, or put together of several, where it was numbered."""
+    for place, item in enumerate(items):
+        if item.HasField("index"):
+            item.index = place
 
 
 class TurnFilter:
@@ -199,10 +214,10 @@ class TurnFilter:
             delta.tool_calls.extend(kept)
         # Images and audios are numbered over all turns, as in a whole answer.
         for image in delta.images:
-            image.index += self._images_before
+            image.index = image.index + self._images_before if image.HasField("index") else self._images
             self._images = max(self._images, image.index + 1)
         for audio in delta.audios:
-            audio.index += self._audios_before
+            audio.index = audio.index + self._audios_before if audio.HasField("index") else self._audios
             self._audios = max(self._audios, audio.index + 1)
         if delta.content:
             delta.content = self._separated("content", delta.content)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.v1.chat_response_pb2 import AdjustedParameter
+from google.protobuf.message import Message
 
-from service.codec import dumps
+from service.codec import dumps, field_names
 
 
 class Report:
@@ -26,6 +27,12 @@ class Report:
     def drop(self, name: str) -> None:
         """Say that a field is not sent."""
         self._dropped[name] = None
+
+    def drop_fields(self, path: str, message: Message, *, but: str = "") -> None:
+        """Say that none of the fields of the message at `path` is sent, but for one that has been seen to."""
+        for name in (*field_names(message), *getattr(message, "extra", ())):
+            if name != but:
+                self.drop(f"{path}.{name}")
 
     def adjust(self, name: str, before: Any, after: Any) -> None:
         """Say that a field is sent with another value. Both values are JSON-able."""

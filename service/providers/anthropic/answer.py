@@ -63,9 +63,9 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
         usage.prompt_tokens_details.cached_tokens = cached
     if written is not None:
         usage.prompt_tokens_details.cache_write_tokens = written
-    details = counts.get("output_tokens_details")
-    if details is not None:
-        usage.completion_tokens_details.reasoning_tokens = details["thinking_tokens"]
+    thinking = (counts.get("output_tokens_details") or {}).get("thinking_tokens")
+    if thinking is not None:
+        usage.completion_tokens_details.reasoning_tokens = thinking
     return usage
 
 

@@ -46,6 +46,8 @@ def conversation(messages: Sequence[ChatMessage], report: Report) -> tuple[list[
     turns: list[Turn] = []
     function_call_id = ""
     for place, message in enumerate(messages):
+        if message.name and message.role != content_pb2.ROLE_FUNCTION:
+            report.drop("messages[].name")
         match message.role:
             case content_pb2.ROLE_SYSTEM | content_pb2.ROLE_DEVELOPER:
                 system += _content(message, report)
@@ -61,8 +63,6 @@ def conversation(messages: Sequence[ChatMessage], report: Report) -> tuple[list[
                 role, blocks = "user", [_tool_result(function_call_id, message, report)]
             case _:
                 role, blocks = "user", _content(message, report)
-                if message.name:
-                    report.drop("messages[].name")
         if turns and turns[-1]["role"] == role:
             turns[-1]["content"] += blocks
         elif blocks:
@@ -145,11 +145,13 @@ def _assistant(message: ChatMessage, report: Report) -> list[Block]:
     if message.HasField("audio"):
         report.drop("messages[].audio")
     blocks = _thinking(message.extra["thinking_blocks"]) if "thinking_blocks" in message.extra else []
-    blocks += _content(message, report)
+    calls = _tool_uses(message.tool_calls)
+    known = {call["id"] for call in calls}
+    # A call may stand among the parts as well.
+    blocks += [block for block in _content(message, report) if block.get("id") not in known]
     if message.refusal.strip():
         blocks.append({"type": "text", "text": message.refusal})
-    blocks += _tool_uses(message.tool_calls)
-    return blocks
+    return blocks + calls
 
 
 def _thinking(text: str) -> list[Block]:

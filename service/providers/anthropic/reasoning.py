@@ -83,6 +83,8 @@ def plan(reasoning: Reasoning, style: str, limits: Limits, obstacle: bool, repor
     `style` is the endpoint's `reasoning`. `obstacle` says that the request contains what thinking cannot go with: a
     forced tool call, or, for budgets, a last turn of the model's that does not begin with its thinking.
     """
+    for name in reasoning.extra:
+        report.drop(f"reasoning.{name}")
     limit = limits.max_tokens
     off = _is_off(reasoning)
     if style == "none":
@@ -96,6 +98,8 @@ def plan(reasoning: Reasoning, style: str, limits: Limits, obstacle: bool, repor
     if obstacle or not (asked or style == "adaptive"):
         report.drop("reasoning")
         return Plan(limit)
+    if reasoning.summary:
+        report.drop("reasoning.summary")
     if style == "budget":
         return _with_budget(reasoning, limits, report)
     effort = _effort(reasoning, report)

@@ -163,6 +163,7 @@ def _carried(
             report.drop(name)
     for name in request.extra:
         report.drop(name)
+    report.drop_fields("stream_options", request.stream_options, but="include_usage")
     return frozenset(carried)
 
 
@@ -265,8 +266,7 @@ def _add_options(body: dict[str, Any], encoding: _Encoding) -> None:
     for vendor in ("openai", "google"):
         if options.HasField(vendor):
             given = getattr(options, vendor)
-            for name in (*field_names(given), *given.extra):
-                report.drop(f"provider_options.{vendor}.{name}")
+            report.drop_fields(f"provider_options.{vendor}", given)
     if options.anthropic.HasField("cache_control"):
         if "cache_control" in refused:
             report.drop("provider_options.anthropic.cache_control")

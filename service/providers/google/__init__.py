@@ -99,7 +99,7 @@ class GoogleDialect:
             ProviderFailure: the body is malformed, empty or an error, or the model ended without a usable answer.
         """
         answer = json_object(body)
-        if "error" in answer:
+        if answer.get("error") is not None:
             raise error_of(answer["error"], None, {})
         completion = ChatCompletion()
         if response_id := get_text(answer, "responseId"):

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_NONE
 
 from service.codec import field_names
 from service.config import Endpoint
@@ -90,6 +91,11 @@ def keys_refused(name: str) -> tuple[str, ...]:
     return _REFUSED_TOGETHER.get(name.replace("_", "").replace(" ", "").lower(), ())
 
 
+def calls_nothing(request: CreateChatCompletionRequest) -> bool:
+    """Say whether the model is told to call no tool."""
+    return request.tool_choice_mode == TOOL_CHOICE_MODE_NONE
+
+
 def wanted_fields(request: CreateChatCompletionRequest, endpoint: Endpoint, report: Report) -> frozenset[str]:
     """Return the names of the set fields that are to be sent; the others are reported."""
     wanted = set()
@@ -98,8 +104,9 @@ def wanted_fields(request: CreateChatCompletionRequest, endpoint: Endpoint, repo
             continue
         if name in CARRIED and takes(endpoint, name):
             wanted.add(name)
-        else:
+        elif name != "tool_choice" or not calls_nothing(request):
             report.drop(name)
+    report.drop_fields("stream_options", request.stream_options, but="include_usage")
     for name in request.extra:
         report.drop(name)
     return frozenset(wanted)

@@ -18,8 +18,9 @@ from gateway.v1.chat_request_pb2 import (
 )
 from gateway.v1.tools_pb2 import FunctionTool, ToolChoiceMode
 
-from service.codec import field_names, parse
+from service.codec import parse
 from service.config import Endpoint
+from service.providers.google.parameters import calls_nothing
 from service.providers.google.reasoning import thinking_config
 from service.providers.report import Report
 
@@ -163,7 +164,8 @@ def tool_fields(request: CreateChatCompletionRequest, wanted: frozenset[str], re
     """Return `tools` and `toolConfig`."""
     if request.HasField("parallel_tool_calls") and not request.parallel_tool_calls:
         report.drop("parallel_tool_calls")
-    if not request.tools:
+    if not request.tools or (calls_nothing(request) and "tool_choice" not in wanted):
+        # Without the choice a model would go on calling; no tools say the same.
         return {}
     declarations = [_declaration(tool.function, report) for tool in request.tools]
     fields: dict[str, Any] = {"tools": [{"functionDeclarations": declarations}]}
@@ -230,9 +232,8 @@ def request_fields(request: CreateChatCompletionRequest, wanted: frozenset[str],
 
 def add_options(body: dict[str, Any], options: ProviderOptions, report: Report) -> None:
     """Add `provider_options.google`. Its unknown fields are the API's own: sent verbatim, they replace none."""
-    for vendor in (options.openai, options.anthropic):
-        for name in field_names(vendor):
-            report.drop(f"provider_options.{vendor.DESCRIPTOR.name.removesuffix('Options').lower()}.{name}")
+    report.drop_fields("provider_options.openai", options.openai)
+    report.drop_fields("provider_options.anthropic", options.anthropic)
     google = options.google
     if google.HasField("cached_content"):
         name = google.cached_content

@@ -83,7 +83,7 @@ def get_number(value: Json, name: str) -> float:
     found = value.get(name)
     if found is None:
         return 0.0
-    if type(found) not in (int, float):
+    if isinstance(found, bool) or not isinstance(found, (int, float)):
         raise malformed(f"{name} is not a number")
     return float(found)
 

@@ -60,7 +60,7 @@ class GoogleStreamDecoder:
         if event.event not in ("message", "error"):  # Gemini's events have no names; a proxy's pings have
             return ()
         answer = json_object(event.data)
-        if "error" in answer:
+        if answer.get("error") is not None:
             raise error_of(answer["error"], None, {})
         chunk = ChatCompletionChunk()
         if response_id := get_text(answer, "responseId"):

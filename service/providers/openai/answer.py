@@ -39,6 +39,7 @@ def decode(body: bytes) -> ChatCompletion:
         if not choice.HasField("message"):
             raise ProviderFailure(FailureKind.MALFORMED, "a choice of the provider's answer has no message")
         adopt_reasoning(choice.message)
+        choice.message.role = choice.message.role or "assistant"
         for place, call in enumerate(choice.message.tool_calls):
             call.id = call.id or made_call_id(answer.native_response_id, choice.index, place)
             call.type = call.type or ToolCallType.TOOL_CALL_TYPE_FUNCTION

@@ -64,17 +64,19 @@ def _adapt(message: dict[str, Any], supported: Set[str], report: Report) -> dict
 
 
 def _adapt_parts(message: dict[str, Any], keep_cache_control: bool, report: Report) -> None:
-    """Adapt the content's parts. Tool calls among them go to `tool_calls`, before those that are there."""
+    """Adapt the content's parts. Tool calls among them go to `tool_calls`, before those that are there already."""
     parts, calls = [], []
+    known = {call.get("id") for call in message.get("tool_calls", ())}
     for part in message["content"]:
         if part["type"] == "tool_call":
-            calls.append({**part, "type": "function"})
+            if part.get("id") not in known:
+                calls.append({**part, "type": "function"})
             continue
         if part["type"] == "input_video":
             url = part["video_url"]
             part = {**part, "type": "video_url", "video_url": {"url": url} if isinstance(url, str) else url}
         parts.append(part if keep_cache_control else without_cache_control(part, report))
-    message["content"] = parts or (None if calls else [])
+    message["content"] = parts or (None if calls or known else [])
     if calls:
         message["tool_calls"] = [*calls, *message.get("tool_calls", ())]
 

@@ -46,7 +46,7 @@ class OpenAiStreamDecoder:
     def __init__(self, choices: int) -> None:
         self._expected = choices
         self._choices: dict[int, _Choice] = {}
-        self._held: dict[str, str] = {}
+        self._held: ChatCompletionChunk | None = None
         self._unfinished = 0
         self._done = False
         self._alike = Alike("content", _text_of)
@@ -83,17 +83,20 @@ class OpenAiStreamDecoder:
         ended = [place for place, choice in enumerate(choices) if not self._take(choice, chunk)]
         for place in reversed(ended):
             del choices[place]
-        if not choices and not chunk.HasField("usage"):
-            # Clients expect a choice in every chunk but that of usage, so what else it says waits for one that has.
-            self._held.update(chunk.extra)
-            self._alike.forget()
-            return ()
-        if self._held:
-            chunk.extra.update(self._held | dict(chunk.extra))
-            self._held = {}
-        else:
+        held, self._held = self._held, None
+        if held is not None:
+            held.MergeFrom(chunk)
+            chunk = held
+        elif choices or chunk.HasField("usage"):
             self._alike.learn(event, chunk)
-        return (chunk,)
+        if chunk.choices or chunk.HasField("usage"):
+            return (chunk,)
+        self._alike.forget()
+        if not self.finished:
+            # Clients expect a choice in every chunk but that of usage, so what else it says waits for one that has.
+            self._held = chunk
+            return ()
+        return (chunk,) if chunk.extra or chunk.HasField("moderation") else ()
 
     def again(self, events: Sequence[Event]) -> Sequence[str]:
         """See `service.providers.dialect.StreamDecoder`."""

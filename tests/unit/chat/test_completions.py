@@ -508,3 +508,30 @@ async def test_calls_that_go_abreast_probe_a_provider_with_one_of_them() -> None
             assert len(first.requests) == 2
             await chat.complete(asks(provider=order), call())
             assert len(first.requests) == 3
+
+
+MIXED = {
+    "content": None,
+    "tool_calls": [CLOCK, {**CLOCK, "index": 1, "id": "u", "function": {"name": "f", "arguments": "{}", "sig": "s"}}],
+}
+
+
+async def test_a_client_is_told_of_its_call_as_the_first_whole_or_streamed() -> None:
+    """The gateway's own call came before it. What the schema does not know of it is kept, though it came whole."""
+
+    async def answer(connection: Connection, request: Request) -> None:
+        choice = {"index": 0, "finish_reason": "tool_calls", "message": {"role": "assistant", **MIXED}}
+        body = {"id": "n", "created": 1, "model": "up", "choices": [choice], "usage": USAGE, "moderation": {"a": 1}}
+        await connection.send(whole(200, body))
+
+    tools = [Tool(gateway_datetime=DatetimeTool())]
+    async with chat_with(answer) as chat:
+        completion = await chat.complete(asks(tools=tools), call())
+        chunks = await streamed(chat, asks(tools=tools))
+    (whole_call,) = completion.choices[0].message.tool_calls
+    (delta,) = [each for chunk in chunks for choice in chunk.choices for each in choice.delta.tool_calls]
+    assert [(each.index, each.id, dict(each.function.extra)) for each in (whole_call, delta)] == [
+        (0, "u", {"sig": '"s"'}),
+        (0, "u", {"sig": '"s"'}),
+    ]
+    assert {chunk.moderation for chunk in chunks if chunk.HasField("moderation")} == {'{"a":1}'}

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
-from gateway.v1.chat_response_pb2 import AssistantMessage, ChatCompletionChunk, Usage
+from gateway.v1.chat_response_pb2 import AssistantMessage, ChatCompletionChunk, Choice, Usage
 from gateway.v1.content_pb2 import TOOL_CALL_TYPE_FUNCTION, FunctionCall, ToolCall
 from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_AUTO, TOOL_CHOICE_MODE_NONE, DatetimeTool, Tool
 
-from service.chat.turns import MAX_FOLLOW_UPS, ToolLoop, TurnFilter
+from service.chat.turns import MAX_FOLLOW_UPS, ToolLoop, TurnFilter, join_turns
 from service.tools import REGISTRY
 
 NOW = datetime(2026, 7, 1, 12, 30, tzinfo=UTC)
@@ -168,3 +168,37 @@ def test_no_blank_line_where_no_text_came_before() -> None:
     text = chunk(content="Two.")
     through.through(text)
     assert text.choices[0].delta.content == "Two."
+
+
+def test_images_without_a_number_are_numbered_as_they_come() -> None:
+    through = TurnFilter(loop())
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    turns = [chunk(images=[image, image]), chunk(images=[image])]
+    for each in turns:
+        through.begin_turn()
+        through.through(each)
+    assert [image.index for told in turns for image in told.choices[0].delta.images] == [0, 1, 2]
+
+
+def test_joined_turns_number_their_images_as_their_streams_do() -> None:
+    def turn(*numbers: int | None) -> Choice:
+        url = {"url": "data:image/png;base64,AA=="}
+        images = [{"type": "image_url", "image_url": url, "index": number} for number in numbers]
+        return Choice(message={"role": "assistant", "images": images})  # type: ignore[arg-type]
+
+    last = turn(0)
+    join_turns(last, [turn(0, 1)])
+    assert [image.index for image in last.message.images] == [0, 1, 2]
+    last = turn(None)
+    join_turns(last, [turn(None)])
+    assert not any(image.HasField("index") for image in last.message.images)
+
+
+def test_which_tools_are_allowed_holds_for_all_turns() -> None:
+    tools, request = loop(), CreateChatCompletionRequest()
+    request.tool_choice_object.allowed_tools.allowed_tools.mode = "required"
+    request.tool_choice_object.allowed_tools.allowed_tools.tools.append('{"type":"function","function":{"name":"f"}}')
+    answer = message(call("a", "gateway_datetime"))
+    tools.follow_up(request, answer, tools.split(answer).server)
+    allowed = request.tool_choice_object.allowed_tools.allowed_tools
+    assert (allowed.mode, len(allowed.tools)) == ("auto", 1)

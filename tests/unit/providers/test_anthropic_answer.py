@@ -331,3 +331,12 @@ def test_an_answer_with_thinking_and_a_call_goes_back_as_it_came() -> None:
     assert body["messages"][1]["content"] == recorded["content"]
     assert body["thinking"]["type"] == "enabled"
     assert sent.dropped == ()
+
+
+@pytest.mark.parametrize("details", [{}, {"thinking_tokens": None}, None])
+def test_details_of_usage_that_say_nothing_are_none(details: dict[str, Any] | None) -> None:
+    usage = {"input_tokens": 1, "output_tokens": 2, "output_tokens_details": details}
+    text = {"type": "text", "text": "Hi"}
+    answer = {"id": "m", "type": "message", "role": "assistant", "content": [text], "stop_reason": "end_turn"}
+    found = DIALECT.decode(json.dumps({**answer, "usage": usage}).encode()).usage
+    assert (found.completion_tokens, found.HasField("completion_tokens_details")) == (2, False)

@@ -326,3 +326,20 @@ def test_any_conversation_is_one_that_anthropic_takes(messages: list[dict[str, A
 
 def _texts(content: Any) -> list[str]:
     return [content] if isinstance(content, str) else [part["text"] for part in content]
+
+
+def test_a_call_that_is_a_part_too_is_sent_once() -> None:
+    part = {"type": "tool_call", "id": "t1", "function": {"name": "clock", "arguments": "{}"}}
+    other = {**part, "id": "t2"}
+    said = {"role": "assistant", "content": [part, other], "tool_calls": [call("t1", "clock", "{}")]}
+    results = [{"role": "tool", "tool_call_id": name, "content": "noon"} for name in ("t1", "t2")]
+    body, _ = encode(tools=[CLOCK], messages=[*HI, said, *results])
+    assert [block["id"] for block in body["messages"][1]["content"]] == ["t2", "t1"]
+
+
+@pytest.mark.parametrize("role", ["system", "assistant", "user", "tool"])
+def test_a_name_is_reported_whoever_has_it(role: str) -> None:
+    asked = {"role": "assistant", "content": None, "tool_calls": [call("t1", "clock", "{}")]}
+    named = {"role": role, "name": "Ada", "content": "a", **({"tool_call_id": "t1"} if role == "tool" else {})}
+    _, sent = encode(tools=[CLOCK], messages=[*HI, *([asked] if role == "tool" else []), named, *HI])
+    assert sent.dropped == ("messages[].name",)

@@ -226,3 +226,18 @@ def test_a_json_object_is_asked_for_in_words() -> None:
     instruction = body["system"][1]["text"]
     assert "JSON object" in instruction
     assert adjusted(sent) == [("response_format", {"type": "json_object"}, instruction)]
+
+
+def test_what_is_asked_of_a_stream_or_of_reasoning_and_is_not_there_is_reported() -> None:
+    _, sent = encode(
+        stream=True,
+        stream_options={"include_usage": True, "include_obfuscation": True, "padding": 1},
+        reasoning={"effort": "low", "summary": "detailed", "depth": 3},
+        max_completion_tokens=5000,
+    )
+    assert set(sent.dropped) == {
+        "stream_options.include_obfuscation",
+        "stream_options.padding",
+        "reasoning.summary",
+        "reasoning.depth",
+    }

@@ -516,3 +516,20 @@ def test_a_stream_has_ended_when_all_candidates_that_were_asked_for_have() -> No
     assert not decoder.finished
     decoder.decode(Event("message", ends[1]))
     assert decoder.finished
+
+
+@pytest.mark.parametrize("part", [{"functionCall": {"name": "f", "args": {}}}, {"text": "a functionCall"}])
+def test_a_log_probability_may_have_an_exponent_beside_a_call(part: dict[str, Any]) -> None:
+    """Where a body has a call, its numbers are kept as they are written."""
+    chosen = {"chosenCandidates": [{"token": "a", "logProbability": "NUMBER"}]}
+    candidate = {"content": {"parts": [part]}, "finishReason": "STOP", "logprobsResult": chosen}
+    body = json.dumps({"candidates": [candidate]}).replace('"NUMBER"', "-1.1920929e-06").encode()
+    whole = DIALECT.decode(body).choices[0].logprobs
+    piece = DIALECT.stream_decoder().decode(Event("message", body))[0].choices[0].logprobs
+    assert [logprobs.content[0].logprob for logprobs in (whole, piece)] == [-1.1920929e-06] * 2
+
+
+def test_an_error_that_is_null_is_none() -> None:
+    body = b'{"error": null, "candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}'
+    (streamed_choice,) = DIALECT.stream_decoder().decode(Event("message", body))[0].choices
+    assert (DIALECT.decode(body).choices[0].message.content, streamed_choice.delta.content) == ("Hi", "Hi")

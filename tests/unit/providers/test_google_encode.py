@@ -677,3 +677,29 @@ def test_top_logprobs_alone_are_not_taken() -> None:
     body, sent = encode(CreateChatCompletionRequest(top_logprobs=2))
     assert "generationConfig" not in body
     assert list(sent.dropped) == ["top_logprobs"]
+
+
+def test_to_call_nothing_is_to_have_no_tools_where_the_choice_is_not_taken() -> None:
+    function = tools_pb2.FunctionDefinition(name="f")
+    tools = [tools_pb2.Tool(function=tools_pb2.FunctionTool(function=function))]
+    endpoint = Endpoint(provider="google", model="gemini-2.5-flash", supported_parameters=frozenset({"tools"}))
+    request = CreateChatCompletionRequest(tools=tools, tool_choice_mode=tools_pb2.TOOL_CHOICE_MODE_NONE)
+    body, sent = encode(request, endpoint)
+    assert ("tools" in body, sent.dropped) == (False, ())
+    body, sent = encode(CreateChatCompletionRequest(tools=tools, tool_choice_mode=request.tool_choice_mode))
+    assert body["toolConfig"]["functionCallingConfig"]["mode"] == "NONE"
+
+
+def test_all_that_is_for_others_is_reported() -> None:
+    request = CreateChatCompletionRequest()
+    request.stream_options.include_usage = True
+    request.stream_options.include_obfuscation = True
+    request.stream_options.extra["padding"] = "1"
+    request.provider_options.openai.extra["foo"] = "1"
+    request.provider_options.anthropic.extra["bar"] = "2"
+    assert set(encode(request)[1].dropped) == {
+        "stream_options.include_obfuscation",
+        "stream_options.padding",
+        "provider_options.openai.foo",
+        "provider_options.anthropic.bar",
+    }

@@ -240,3 +240,8 @@ def test_an_error_within_a_200(
 
 def test_no_error_is_no_error() -> None:
     assert decode(answer({"content": "a"}, error=None)).choices
+
+
+def test_a_message_without_a_role_is_the_assistants() -> None:
+    body = b'{"id": "x", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}'
+    assert decode(body).choices[0].message.role == "assistant"

@@ -509,3 +509,12 @@ def test_with_which_headers(settings: dict[str, Any], headers: dict[str, str]) -
     provider = Provider.model_validate({"dialect": "openai", "base_url": "https://x.example", **settings})
 
     assert encode(provider=provider, request={}).headers == {"content-type": "application/json", **headers}
+
+
+def test_a_call_that_is_a_part_too_is_sent_once() -> None:
+    call = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    parts = [{**call, "type": "tool_call"}, {**call, "type": "tool_call", "id": "t2"}]
+    results = [{"role": "tool", "tool_call_id": name, "content": "1"} for name in ("t1", "t2")]
+    messages = [*HI["messages"], {"role": "assistant", "content": parts, "tool_calls": [call]}, *results]
+    said = sent(messages=messages)["messages"][1]
+    assert ([each["id"] for each in said["tool_calls"]], said["content"]) == (["t2", "t1"], None)

@@ -384,3 +384,21 @@ def test_a_name_that_stands_twice_is_read_as_ever() -> None:
     decoder = stream_decoder()
     events = [b'{"choices":[{"index":0,"delta":{"content":"%d","c\\u006fntent":"same"}}]}' % n for n in range(3)]
     assert text_of(read(decoder, *events)) == "same" * 3
+
+
+def test_what_is_said_after_the_end_without_a_choice_is_said() -> None:
+    """Nothing may come that it could wait for."""
+    decoder = stream_decoder()
+    moderation = {"input": {"flagged": False}}
+    end = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}], "usage": USAGE}
+    cites = {"choices": [], "citations": ["u"]}
+    _, cited, moderated = read(decoder, end, cites, {"choices": [], "moderation": moderation}, {"choices": []})
+    assert (dict(cited.extra), json.loads(moderated.moderation)) == ({"citations": '["u"]'}, moderation)
+
+
+def test_known_fields_of_a_chunk_without_choices_come_with_the_next_too() -> None:
+    text = {"choices": [{"index": 0, "delta": {"content": "a"}}]}
+    first = {"choices": [], "moderation": {"a": 1}, "service_tier": "flex", "system_fingerprint": "fp"}
+    (found,) = read(stream_decoder(), first, text)
+    assert (found.moderation, found.service_tier, found.system_fingerprint) == ('{"a":1}', "flex", "fp")
+    assert text_of([found]) == "a"
