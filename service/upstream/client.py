@@ -170,7 +170,7 @@ class _Call:
     async def _connect(self, to: Address, sent_at: float) -> Connection:
         """Raises OSError; ProviderFailure: it took too long."""
         timeouts = self._timeouts
-        connect_at = sent_at + timeouts.connect
+        connect_at = self._pool.loop.time() + timeouts.connect
         limit = answer_limit(sent_at, timeouts)
         first = connect_at if limit is None else min(connect_at, limit.at)
         try:

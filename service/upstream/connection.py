@@ -13,7 +13,7 @@ from service.upstream.address import Origin
 from service.upstream.gathering import Gathering
 
 MAX_HEAD_BYTES = 64 * 1024
-"""Of a status line and headers, those of informational answers with them."""
+"""Of a status line and headers, those of informational answers with them; also of what follows without any body."""
 _MAX_UNREAD_BYTES = 64 * 1024
 """A provider whose answer waits unread in this size is no longer read from; about so much is handed on at once."""
 _PIECE_BYTES = 256 * 1024
@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._parser = HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
+        self._tcp: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Malformed | Lost | None = None
         self._head_bytes = 0
@@ -70,8 +71,6 @@ class Connection(asyncio.Protocol):
         self._take: Callable[[bytes], bool] | None = None
         self._gathers = False
         self._held = False
-        # With TLS uvloop reads on all the same, and loses what it has decrypted when the other side closes meanwhile.
-        self._may_pause = origin.scheme != "https"
         self._writing_paused = False
 
     # What its user calls.
@@ -95,11 +94,8 @@ class Connection(asyncio.Protocol):
         """
         self.fields = {}
         self.answered = self.left = self._has_head = self._complete = self._sent = False
-        self._head_bytes = self._unread = 0
+        self._head_bytes = 0
         self._gathers = self._ends_by_closing = False
-        # The answer before may have been left unread.
-        self._chunks.clear()
-        self._resume_reading()
         assert self._transport is not None
         if len(body) <= _SMALL_BYTES:
             self._transport.write(head + body)
@@ -110,6 +106,8 @@ class Connection(asyncio.Protocol):
         while not self._has_head:
             self._raise_failure()
             await self._woken()
+        # Small bodies are sent in one go, but may not have left yet: the next request would wait behind them.
+        self._sent = self._sent and not self._unsent()
 
     async def next(self) -> bytes:
         """Return more of what has come of the body, waiting for some; nothing at its end.
@@ -138,9 +136,14 @@ class Connection(asyncio.Protocol):
         if not self._complete or self._unread > most or self._reading_paused:
             return None
         data = b"".join(self._chunks)
+        self.forget()
+        return data
+
+    def forget(self) -> None:
+        """Let go of what has come and is not read. What comes next is read: also that the connection is gone."""
         self._chunks.clear()
         self._unread = 0
-        return data
+        self._resume_reading()
 
     def gather(self) -> None:
         """Until the answer's end, hand nothing more on for a moment after each piece when the worker is busy."""
@@ -163,13 +166,8 @@ class Connection(asyncio.Protocol):
     def go_on(self) -> None:
         """See `service.upstream.gathering.Reader`."""
         self._held = False
-        if self._may_pause:
-            if self._failure is None and not self._reading_paused and self._transport is not None:
-                self._transport.resume_reading()
-        elif self._chunks:
-            # What has come meanwhile is a piece like the first.
-            self._hand_on()
-            self._hold()
+        if not self._reading_paused:
+            self._read_on()
 
     def abort(self) -> None:
         """End the connection at once. Whoever waits on it reads `Lost`."""
@@ -183,10 +181,18 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
         # uvloop's transports are asyncio's in all but their bases.
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = self._tcp = cast(asyncio.Transport, transport)
         # uvloop then writes at once, and not when the event loop has done what else it has to do. With TLS an empty
         # buffer counts as full at a limit of 0: writing is paused by it, and may never be resumed.
         self._transport.set_write_buffer_limits(high=1 if self.origin.scheme == "https" else 0, low=0)
+
+    def secured(self, tls: asyncio.BaseTransport, tcp: asyncio.BaseTransport) -> None:
+        """Begin with TLS. It is TCP that is not read from when enough has come.
+
+        With its own reading paused uvloop's TLS reads on, and loses what it has when the other side closes meanwhile.
+        """
+        self.connection_made(tls)
+        self._tcp = cast(asyncio.Transport, tcp)
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -195,33 +201,32 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self.answered = True
+        had_head, unread = self._has_head, self._unread
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             self._break()
-        if not self._has_head:
+        if self._unread != unread or had_head != self._has_head:
+            self._head_bytes = 0
+        else:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._break()
-        elif self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._transport is not None:
+        if self._unread > _MAX_UNREAD_BYTES and not self._reading_paused and self._tcp is not None:
             self._reading_paused = True
-            self._transport.pause_reading()
-        if self._held and self._gathers and not self._complete and self._failure is None:
-            return
+            self._tcp.pause_reading()
         self._hold()
         self._hand_on()
 
     def eof_received(self) -> None:
         """See asyncio.Protocol."""
-        if self._has_head and self._ends_by_closing and self._failure is None:
-            self._complete = True
+        self._end(None)
+        if self._transport is not None and self._unsent():
+            self._transport.abort()  # by itself it would wait until the rest is sent, which nobody reads
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
-        if exc is None:
-            self.eof_received()
-        self._failure = self._failure or Lost(exc)
-        self._wake()
+        self._end(exc)
         self._on_lost(self)
 
     def pause_writing(self) -> None:
@@ -285,11 +290,26 @@ class Connection(asyncio.Protocol):
                 return
             transport.write(view[at : at + _PIECE_BYTES])
 
+    def _unsent(self) -> bool:
+        """Say whether some of what was written has not left yet, as far as the transports know."""
+        return any(t is not None and t.get_write_buffer_size() for t in (self._tcp, self._transport))
+
+    def _end(self, error: Exception | None) -> None:
+        """Nothing more comes: that may have been the answer's end."""
+        if error is None and self._has_head and self._ends_by_closing and self._failure is None:
+            self._complete = True
+        self._failure = self._failure or Lost(error)
+        self._wake()
+
     def _resume_reading(self) -> None:
-        if self._reading_paused and self._transport is not None:
+        if self._reading_paused:
             self._reading_paused = False
-            if not (self._held and self._may_pause):
-                self._transport.resume_reading()
+            if not self._held:
+                self._read_on()
+
+    def _read_on(self) -> None:
+        if self._tcp is not None and not self._tcp.is_closing():
+            self._tcp.resume_reading()
 
     def _hold(self) -> None:
         """Hand nothing more on for a moment, where events are to be gathered."""
@@ -297,8 +317,8 @@ class Connection(asyncio.Protocol):
             return
         self._held = True
         self.gathering.hold(self)
-        if self._may_pause and not self._reading_paused and self._transport is not None:
-            self._transport.pause_reading()
+        if not self._reading_paused and self._tcp is not None:
+            self._tcp.pause_reading()
 
     def _hand_on(self) -> None:
         """Offer what has come, or wake up whoever waits for it."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable
 
-_PIECE_BYTES = 256 * 1024
+_PIECE_BYTES = 64 * 1024
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
@@ -19,7 +20,7 @@ class BadlyCompressed(ValueError):
 
 
 class Inflated:
-    """Reads what another reader gives, inflated, at most a quarter of a megabyte at a time."""
+    """Reads what another reader gives, inflated, at most 64 KiB at a time."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
@@ -40,6 +41,9 @@ class Inflated:
                     if self._begun and not self._inflate.eof:
                         raise BadlyCompressed("ends before its end")
                     return b""
+            else:
+                # Little may become much, and none of that need be an event: others have their turn between.
+                await asyncio.sleep(0)
             if self._inflate.eof:
                 # gzip may come in several members.
                 self._inflate = zlib.decompressobj(_GZIP_OR_ZLIB)

@@ -61,15 +61,21 @@ class Pool:
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1, loop=loop
         )
         connection = Connection(origin, self._forget, self._gathering)
+        secure = origin.scheme == "https"
         try:
             _tune(sock)
-            if origin.scheme == "https":
-                await loop.create_connection(lambda: connection, sock=sock, ssl=self._tls, server_hostname=origin.host)
-            else:
-                await loop.create_connection(lambda: connection, sock=sock)
+            tcp, _ = await loop.create_connection(asyncio.Protocol if secure else lambda: connection, sock=sock)
         except BaseException:
             sock.close()
             raise
+        if secure:
+            try:
+                tls = await loop.start_tls(tcp, connection, self._tls, server_hostname=origin.host)
+            except BaseException:
+                tcp.abort()
+                raise
+            assert tls is not None
+            connection.secured(tls, tcp)
         self._open.add(connection)
         return connection
 
@@ -83,6 +89,7 @@ class Pool:
         if not connection.reusable:
             connection.abort()
             return
+        connection.forget()
         connection.idle_since = self.loop.time()
         self._idle.setdefault(connection.origin, []).append(connection)
         if self._sweep is None:
