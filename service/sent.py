@@ -25,8 +25,10 @@ from pathlib import Path
 from service.errors import GatewayError
 
 _ENTRY_BYTES = 8
-_OVERTAKEN = 4096
-"""Entries of the table, each at the place that its first bytes say."""
+_BUCKETS = 4096
+"""Of the table of what is overtaken; an entry's first bytes say in which it is."""
+_BUCKET_ENTRIES = 8
+_BUCKET_BYTES = _BUCKET_ENTRIES * _ENTRY_BYTES
 _COUNTS: Mapping[str | bytes | None, int] = {str(count): count for count in range(1, 17)}
 _KEPT_S = 900.0
 """A dead worker's file stays so long: longer than Envoy lets a request be silent."""
@@ -54,7 +56,8 @@ class SentRecord:
         self._path = folder / f"{secrets.token_hex(8)}.sent"
         self._memory = _shared(self._path, _DEATH.size + places * _ENTRY_BYTES, held=True)
         _DEATH.pack_into(self._memory, 0, 0.0)
-        self._overtaken = _shared(folder / "overtaken", _OVERTAKEN * _ENTRY_BYTES, held=False)
+        self._overtaken = _shared(folder / "overtaken", _BUCKETS * _BUCKET_BYTES, held=False)
+        self._turns = bytearray(secrets.token_bytes(_BUCKETS))  # workers do not begin at the same places
         self._unused = iter(range(_DEATH.size, len(self._memory), _ENTRY_BYTES))
         self._given_back: deque[int] = deque()
 
@@ -73,13 +76,15 @@ class SentRecord:
 
     def overtake(self, entry: bytes) -> None:
         """Stop an attempt that is not sent yet, whichever worker has it."""
-        at = _table_place(entry)
+        bucket = _bucket(entry)
+        turn = self._turns[bucket] = (self._turns[bucket] + 1) % _BUCKET_ENTRIES
+        at = bucket * _BUCKET_BYTES + turn * _ENTRY_BYTES
         self._overtaken[at : at + _ENTRY_BYTES] = entry
 
     def is_overtaken(self, entry: bytes) -> bool:
         """Say whether a later attempt has come."""
-        at = _table_place(entry)
-        return self._overtaken[at : at + _ENTRY_BYTES] == entry
+        at = _bucket(entry) * _BUCKET_BYTES
+        return self._overtaken.find(entry, at, at + _BUCKET_BYTES) >= 0
 
     def has_any(self, entries: Sequence[bytes]) -> bool:
         """Say whether a worker, dead or alive, has sent one of these attempts, or may have."""
@@ -151,8 +156,8 @@ def _entry(call: str | bytes, count: int) -> bytes:
     return blake2b(f"{count} {call!r}".encode(), digest_size=_ENTRY_BYTES).digest()
 
 
-def _table_place(entry: bytes) -> int:
-    return int.from_bytes(entry[:2]) % _OVERTAKEN * _ENTRY_BYTES
+def _bucket(entry: bytes) -> int:
+    return int.from_bytes(entry[:2]) % _BUCKETS
 
 
 def _shared(path: Path, size: int, *, held: bool) -> mmap.mmap:

@@ -38,6 +38,7 @@ from service.chat import ChatCompletions, Deps
 from service.config import Config
 from service.faces.chat import ChatFace
 from service.faces.interceptor import NATIVE_PREFIX, CallInterceptor
+from service.faces.large import LargeRequests
 from service.faces.models import HealthFace, ModelFace, ProviderFace
 from service.faces.openai import OpenAiFace
 from service.keys import Keyring
@@ -57,8 +58,10 @@ log = logging.getLogger("gateway")
 # What Envoy lets through, and a little above it: so the faces answer for bodies over their limit, and not gRPC.
 _EDGE_BYTES = 32 * 1024 * 1024
 _MESSAGE_SLACK = 1024 * 1024
-# For each request that there may be at once: so many more are remembered after their end, some seconds' worth.
 _SENT_PLACES = 16
+"""For each request that there may be at once: so many more are remembered after their end, some seconds' worth."""
+_LEAST_SENT_PLACES = 65_536
+"""The limit of requests at once may be raised while the worker runs."""
 _GARBAGE = 10_000
 """So many more objects than before, and the collector looks at the youngest. With Python's 700 it does so every few
 requests, nearly always in vain: little here is made in circles."""
@@ -94,7 +97,7 @@ async def serve(settings: WorkerSettings) -> None:
     worker = _Worker(settings, board, limiter)
     runtime = Runtime(worker.snapshot(config), board, limiter)
     folder = settings.environ.get("GATEWAY_SENT_DIR")
-    sent = SentRecord(folder, _SENT_PLACES * config.server.max_concurrency) if folder else None
+    sent = SentRecord(folder, max(_SENT_PLACES * config.server.max_concurrency, _LEAST_SENT_PLACES)) if folder else None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -202,12 +205,17 @@ def make_server(
         # Envoy admits 32 KiB of headers.
         ("grpc.max_metadata_size", 64 * 1024),
         ("grpc.absolute_max_metadata_size", 128 * 1024),
+        # Else a header that cannot be read stays in the table of Envoy's connection, and other callers' are read as it.
+        ("grpc.http2.hpack_table_size.decoder", 0),
+        # Identity alone: a message of a few kilobytes may be one of many megabytes.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
         ("grpc.keepalive_permit_without_calls", 1),
     )
-    openai_face = OpenAiFace(runtime, _asset("openapi.json"), _asset("docs.html"))
-    chat_face = ChatFace(runtime)
+    large = LargeRequests()
+    openai_face = OpenAiFace(runtime, large, _asset("openapi.json"), _asset("docs.html"))
+    chat_face = ChatFace(runtime, large)
     answers = {
         _JSON_METHOD: openai_face.CreateChatCompletion,
         NATIVE_PREFIX + "CreateChatCompletion": chat_face.CreateChatCompletion,

@@ -133,6 +133,8 @@ class Supervisor:
         environ = {
             "MALLOC_ARENA_MAX": "1",
             "GLIBC_TUNABLES": "glibc.malloc.tcache_count=300",
+            # What callers send wrong is no news, and its lines would be no JSON.
+            "GRPC_VERBOSITY": "NONE",
             **self._settings.environ,
             "GATEWAY_LIMITS_FILE": str(self._run_dir.limits),
         }

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import select
 import threading
 import time
 import traceback
@@ -31,6 +32,7 @@ LEVELS: Mapping[str, int] = MappingProxyType(
 """Values of GATEWAY_LOG."""
 
 _OWN_LOGGER = "gateway"
+_GRPC_LOGGER = "grpc._cython.cygrpc"
 _STDERR = 2
 _WHOLE_WRITE = 4096
 """A pipe takes so much at once, so that the lines of several processes do not mix (PIPE_BUF)."""
@@ -199,7 +201,11 @@ class Writer:
     def _write(self, lines: bytes) -> None:
         """Write; lines that cannot be written are lost."""
         with contextlib.suppress(OSError):
-            os.write(self._file, lines)
+            while lines:
+                try:
+                    lines = lines[os.write(self._file, lines) :]
+                except BlockingIOError:  # whoever shares the file has made it so
+                    select.select((), (self._file,), ())
 
 
 class StderrHandler(logging.Handler):
@@ -288,11 +294,17 @@ def _as_text(record: Mapping[str, object]) -> str:
     return mask_patterns(orjson.dumps(record, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
+def _tells_no_header(record: logging.LogRecord) -> bool:
+    """Say whether a record of grpcio's may be told. It would tell a header that is not in UTF-8, be it the key."""
+    return not record.msg.startswith("Invalid encoding")
+
+
 def configure(environ: Mapping[str, str]) -> None:
     """Send this process's logs to stderr, from the level that GATEWAY_LOG names (default `info`)."""
     handler = StderrHandler()
     handler.setFormatter(JsonFormatter())
     level = LEVELS.get(environ.get("GATEWAY_LOG", "").strip().lower(), logging.INFO)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger(_GRPC_LOGGER).addFilter(_tells_no_header)
     logging.getLogger(_OWN_LOGGER).setLevel(level)
     logging.captureWarnings(True)

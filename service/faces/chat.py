@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from gateway.v1 import chat_service_pb2_grpc
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -14,14 +15,16 @@ from service.config import Server
 from service.errors import GatewayError
 from service.faces.exchange import Exchange
 from service.faces.interceptor import CALL, answer_headers, check_size
+from service.faces.large import LargeRequests, check_fields
 from service.runtime import Runtime
 
 
 class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
     """Serves gateway.v1.ChatCompletionService."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, large: LargeRequests) -> None:
         self._runtime = runtime
+        self._large = large
 
     async def CreateChatCompletion(  # type: ignore[override]  # an exchange is request and context in one
         self, exchange: Exchange
@@ -29,7 +32,8 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         """Answer one chat completion, whole."""
         call = CALL.get()
         snapshot = self._runtime.snapshot
-        completion = await snapshot.chat.complete(_request(exchange, snapshot.config.server), call)
+        request = await self._large.read(partial(_request, server=snapshot.config.server), [exchange.read()])
+        completion = await snapshot.chat.complete(request, call)
         exchange.begin(answer_headers(call))
         await exchange.finish(completion.SerializeToString())
 
@@ -38,7 +42,7 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
     ) -> None:
         """Answer one chat completion, streamed; the last chunk always carries usage."""
         call, snapshot = CALL.get(), self._runtime.snapshot
-        request = _request(exchange, snapshot.config.server)
+        request = await self._large.read(partial(_request, server=snapshot.config.server), [exchange.read()])
         request.stream_options.include_usage = True
         last: ChatCompletionChunk | None = None
 
@@ -59,16 +63,16 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         await exchange.end()
 
 
-def _request(exchange: Exchange, server: Server) -> CreateChatCompletionRequest:
+def _request(body: bytes | memoryview, server: Server) -> CreateChatCompletionRequest:
     """Return the request, if it breaks no rule.
 
     Raises:
         GatewayError: it does.
     """
-    body = exchange.read()
     check_size(body, server)
+    check_fields(body, CreateChatCompletionRequest.DESCRIPTOR)
     try:
-        request = CreateChatCompletionRequest.FromString(body)
+        request = CreateChatCompletionRequest.FromString(body)  # type: ignore[arg-type]  # it takes views too
     except DecodeError as error:
         message = "The request is no gateway.v1.CreateChatCompletionRequest."
         raise GatewayError("invalid_value", message) from error

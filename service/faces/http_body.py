@@ -9,10 +9,12 @@ from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.message import DecodeError
 
 from service.errors import GatewayError
+from service.faces.large import check_fields
 
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 
+_MOST_FIELDS = 10_000
 # Fields with a length begin with their number and a 2.
 _TYPE: Final = bytes((HttpBody.CONTENT_TYPE_FIELD_NUMBER << 3 | 2,))
 _DATA: Final = bytes((HttpBody.DATA_FIELD_NUMBER << 3 | 2,))
@@ -22,11 +24,12 @@ def unpacked(message: bytes) -> bytes | memoryview:
     """Return a message's data, which may be a part of the message itself.
 
     Raises:
-        GatewayError: it is no HttpBody.
+        GatewayError: it is no HttpBody, or one of thousands of extensions.
     """
     # Protobuf's own way copies what may be megabytes, twice.
     if (start := _start_of_data(message)) is not None:
         return memoryview(message)[start:]
+    check_fields(message, HttpBody.DESCRIPTOR, _MOST_FIELDS)
     try:
         data: bytes = HttpBody.FromString(message).data
     except DecodeError as error:

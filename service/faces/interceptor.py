@@ -51,6 +51,8 @@ _DEADLINE_MARGIN_S = 0.1
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 # Envoy asks no more until a health check succeeds.
 _NO_MORE: Mapping[str, str] = MappingProxyType({"x-envoy-immediate-health-check-fail": "1"})
+_MOST_OF_AN_ID = 200
+"""Of a caller's own id in the log: a longer line may be mixed with others."""
 _NOBODY = Key(name="", sha256="0" * 64)
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -184,7 +186,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _admit(self, call: Call, context: Context | Exchange, metadata: Mapping[str, str | bytes]) -> None:
         runtime, snapshot = self._runtime, self._runtime.snapshot
-        call.facts["request_id"] = metadata.get("x-request-id", "")
+        call.facts["request_id"] = metadata.get("x-request-id", "")[:_MOST_OF_AN_ID]
         if runtime.draining:
             raise _refused("This worker is shutting down; send the request again.", _NO_MORE)
         if runtime.active > snapshot.config.server.max_concurrency:

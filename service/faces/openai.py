@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import grpc
 from gateway.v1 import openai_service_pb2_grpc
@@ -20,14 +20,10 @@ from service.faces.events import EventEncoder
 from service.faces.exchange import Exchange
 from service.faces.http_body import EVENTS, JSON, packed, unpacked
 from service.faces.interceptor import CALL, Context, answer_headers, check_size, cut_short, log
+from service.faces.large import LargeRequests
 from service.faces.status import error_event
 from service.runtime import Runtime
 
-_LARGE_BYTES = 1024 * 1024
-"""A body from this size on is decoded beside the event loop: one made to be slow would hold up everybody else.
-
-One at a time: each takes several times its size while it is decoded.
-"""
 _DONE = packed(b"data: [DONE]\n\n", EVENTS)
 _COMMENT = packed(b": keep-alive\n\n", EVENTS)
 
@@ -35,10 +31,10 @@ _COMMENT = packed(b": keep-alive\n\n", EVENTS)
 class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
     """Serves gateway.v1.OpenAiService."""
 
-    def __init__(self, runtime: Runtime, openapi: bytes, docs: bytes) -> None:
+    def __init__(self, runtime: Runtime, large: LargeRequests, openapi: bytes, docs: bytes) -> None:
         """`openapi` and `docs` are the bodies of /openapi.json and /docs."""
         self._runtime = runtime
-        self._beside = ThreadPoolExecutor(1, "large-body")
+        self._large = large
         self._openapi = HttpBody(content_type=JSON, data=openapi)
         self._docs = HttpBody(content_type="text/html; charset=utf-8", data=docs)
 
@@ -48,11 +44,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         """Answer one chat completion, whole or as events."""
         call, snapshot = CALL.get(), self._runtime.snapshot
         server = snapshot.config.server
-        body = [unpacked(exchange.read())]
-        if len(body[0]) < _LARGE_BYTES:
-            message = _decode(body.pop(), server)
-        else:
-            message = await asyncio.get_running_loop().run_in_executor(self._beside, _decode, body.pop(), server)
+        message = await self._large.read(partial(_decode, server=server), [unpacked(exchange.read())])
         if not message.stream:
             completion = await snapshot.chat.complete(message, call)
             exchange.begin(answer_headers(call))

@@ -45,7 +45,8 @@ ERROR_MEANINGS: Mapping[str, str] = MappingProxyType(
         "no_allowed_provider": "The filters in `provider` leave no endpoint. The message has the model's providers.",
         "unsupported_by_model": "No endpoint of the model supports what was asked: a modality, tools, so many tokens "
         "(`context_length_exceeded` where that is all).",
-        "request_too_large": "The body is over the limit (32 MiB unless configured).",
+        "request_too_large": "The body is over the limit (32 MiB unless configured), or a typed message has over "
+        "500,000 fields.",
         "unsupported_content_encoding": "The body is compressed.",
         "rate_limit_exceeded": "The key's own limit. `retry-after` says when to come back.",
         "upstream_rejected": "The provider says that the request is wrong. Its own `code`, status (400, 413, 422) and "

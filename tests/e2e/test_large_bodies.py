@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 
+import grpc
 import httpx
+import pytest
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
 
 from tests.e2e.running import Gateway
 
 CHAT = "/v1/chat/completions"
+METHOD = "/gateway.v1.ChatCompletionService/CreateChatCompletion"
 HEADERS = {"authorization": "Bearer sk-local", "content-type": "application/json"}
 
 
@@ -32,3 +36,15 @@ def test_a_body_of_a_million_unknown_fields_holds_nobody_up(gateway: Gateway) ->
     assert len(ended) == 3
     assert set(ended) <= {200, 400, 503}
     assert set(answers) == {200}
+
+
+def test_a_message_of_a_million_empty_messages_is_refused(gateway: Gateway) -> None:
+    """They are two bytes each on the wire, and a hundred times as much in memory."""
+    place = CreateChatCompletionRequest.MESSAGES_FIELD_NUMBER << 3 | 2
+    body = CreateChatCompletionRequest(model="local/simulator-fast").SerializeToString() + bytes((place, 0)) * 1_000_000
+    metadata = (("authorization", "Bearer sk-local"),)
+    with grpc.insecure_channel(gateway.grpc[0]) as channel:
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+        with pytest.raises(grpc.RpcError, match="more than 500000 fields") as caught:
+            ask(body, metadata=metadata, timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import json
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,10 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pytest
 import pytest_asyncio
 import trustme
+from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
+from gateway.v1.chat_service_pb2_grpc import ChatCompletionServiceStub
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.calling import CHAT, KEY, Answer, ask, client_of, configuration, question
@@ -27,6 +33,7 @@ from tests.fakes.wire import Connection, Request, Server, serve, whole
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+GRPC_CHAT = "/gateway.v1.ChatCompletionService/CreateChatCompletion"
 PROVIDER_KEY = "planted/provider+key 7f3a"
 PROMPT = "planted-prompt-5d1c"
 SAID = "planted-answer-9b2e"
@@ -190,6 +197,59 @@ async def test_odd_headers_are_answered_like_any_request(scene: Scene, headers: 
         if response.status_code != 200:
             assert response.json()["error"]["type"] in ("invalid_request_error", "authentication_error")
         assert (await ask(client, question("m"))).status == 200
+
+
+@pytest.mark.parametrize(("name", "value"), [("grpc-timeout", "abc"), ("grpc-encoding", "br"), ("x-a-bin", "!!!")])
+async def test_a_header_that_cannot_be_read_is_nobody_elses(scene: Scene, name: str, value: str) -> None:
+    """Envoy sends everybody's calls to a worker on one connection, whose table of headers is shared by all of them."""
+    host, _, port = scene.gateway.url.removeprefix("http://").partition(":")
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        connection.initiate_connection()
+        pseudo = ((":method", "POST"), (":path", GRPC_CHAT), (":scheme", "http"), (":authority", "gateway"))
+        fields = (("te", "trailers"), ("content-type", "application/grpc"), (name, value))
+        connection.send_headers(1, (*pseudo, *fields), end_stream=True)
+        writer.write(connection.data_to_send())
+        ended = False
+        while not ended:
+            events = connection.receive_data(await reader.read(65536))
+            ended = any(isinstance(event, h2.events.StreamEnded) for event in events)
+        writer.close()
+    for _ in range(20):
+        async with grpc_call(scene.gateway, question("m"), timeout_s=20) as asked:
+            assert await asked.first_message()
+
+
+async def test_compressed_messages_are_not_taken(scene: Scene) -> None:
+    """A few kilobytes may be many megabytes."""
+    request = CreateChatCompletionRequest(model="m", messages=[{"role": "ROLE_USER", "text": "a" * 1000}])  # type: ignore[list-item]
+    address = scene.gateway.url.removeprefix("http://")
+    async with grpc.aio.insecure_channel(address, compression=grpc.Compression.Gzip) as channel:
+        ask_typed = ChatCompletionServiceStub(channel).CreateChatCompletion
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask_typed(request, metadata=(("authorization", f"Bearer {KEY}"),))
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_header_that_is_not_in_utf_8_is_not_logged(scene: Scene) -> None:
+    async with client_of(scene.gateway) as client:
+        await client.post(CHAT, json=question("m"), headers={b"cookie": b"session=plant\xe9d-secret"})
+        await client.post(CHAT, json=question("m"), headers={b"authorization": b"Bearer plant\xe9d-secret"})
+    assert "d-secret" not in scene.gateway.log
+
+
+async def test_a_line_is_json_and_a_callers_id_in_it_short(scene: Scene) -> None:
+    """Long lines may be mixed with other workers'."""
+    async with client_of(scene.gateway) as client:
+        fields = {"user": "u" * 5000, "session_id": "s" * 256, "metadata": {str(n): "v" * 512 for n in range(16)}}
+        await client.post(CHAT, json=question("m", **fields), headers={"x-request-id": "r" * 20_000})
+        await client.post(CHAT, json=question("m" * 20_000))
+    await asyncio.sleep(0.2)
+    lines = scene.gateway.log.splitlines()
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+    assert any("r" * 200 in line for line in lines)
+    assert "r" * 201 not in scene.gateway.log
 
 
 @pytest.mark.parametrize("http2", [False, True])

@@ -100,6 +100,17 @@ def test_of_two_attempts_the_later_one_goes_on_when_the_earlier_was_not_sent(tmp
         overtaken.begin()
 
 
+def test_of_many_calls_that_are_repeated_together_each_is_sent_once(tmp_path: Path) -> None:
+    """A worker has died, and all that it had comes back."""
+    one, other = SentRecord(str(tmp_path), 1000), SentRecord(str(tmp_path), 1000)
+    earlier = [taken(str(number), one) for number in range(500)]
+    for number in range(500):
+        taken(str(number), other, 2).begin()
+    for sending in earlier:
+        with pytest.raises(GatewayError, match="taken the request over"):
+            sending.begin()
+
+
 def test_a_killed_workers_record_stays(tmp_path: Path) -> None:
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(tmp_path), "ended", "under way", "waiting"], cwd=ROOT, stdout=subprocess.PIPE

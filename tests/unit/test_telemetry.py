@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.config import Config
-from service.telemetry import JsonFormatter, Masker
+from service.telemetry import JsonFormatter, Masker, Writer
 
 CONFIG = Config.model_validate(
     {
@@ -219,3 +220,19 @@ def test_a_process_ends_though_nobody_reads_its_lines(talking: subprocess.Popen[
     talking.stdin.write("\n")
     talking.stdin.flush()
     assert talking.wait() == 0
+
+
+def test_lines_wait_for_a_reader_of_a_file_that_does_not() -> None:
+    """Whoever shares stderr may have made it non-blocking."""
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    try:
+        writer = Writer(write_end)
+        writer.put(*(b"x" * 4000 + b"\n" for _ in range(200)))
+        content = b""
+        while len(content) < 200 * 4001:
+            content += os.read(read_end, 10_000)
+    finally:
+        os.close(read_end)
+        os.close(write_end)
+    assert content == (b"x" * 4000 + b"\n") * 200
