@@ -242,7 +242,11 @@ async def test_a_header_that_is_not_in_utf_8_is_not_logged(scene: Scene) -> None
 async def test_a_line_is_json_and_a_callers_id_in_it_short(scene: Scene) -> None:
     """Long lines may be mixed with other workers'."""
     async with client_of(scene.gateway) as client:
-        fields = {"user": "u" * 5000, "session_id": "s" * 256, "metadata": {str(n): "v" * 512 for n in range(16)}}
+        fields: dict[str, Any] = {
+            "user": "u" * 5000,
+            "session_id": "s" * 256,
+            "metadata": {str(n): "v" * 512 for n in range(16)},
+        }
         await client.post(CHAT, json=question("m", **fields), headers={"x-request-id": "r" * 20_000})
         await client.post(CHAT, json=question("m" * 20_000))
     await asyncio.sleep(0.2)
