@@ -205,8 +205,6 @@ def make_server(
         # Envoy admits 32 KiB of headers.
         ("grpc.max_metadata_size", 64 * 1024),
         ("grpc.absolute_max_metadata_size", 128 * 1024),
-        # Else a header that cannot be read stays in the table of Envoy's connection, and other callers' are read as it.
-        ("grpc.http2.hpack_table_size.decoder", 0),
         # Identity alone: a message of a few kilobytes may be one of many megabytes.
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.so_reuseport", 0),

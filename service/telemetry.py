@@ -296,7 +296,7 @@ def _as_text(record: Mapping[str, object]) -> str:
 
 def _tells_no_header(record: logging.LogRecord) -> bool:
     """Say whether a record of grpcio's may be told. It would tell a header that is not in UTF-8, be it the key."""
-    return not record.msg.startswith("Invalid encoding")
+    return not str(record.msg).startswith("Invalid encoding")
 
 
 def configure(environ: Mapping[str, str]) -> None:

@@ -63,7 +63,7 @@ class ChatFace(chat_service_pb2_grpc.ChatCompletionServiceServicer):
         await exchange.end()
 
 
-def _request(body: bytes | memoryview, server: Server) -> CreateChatCompletionRequest:
+def _request(body: bytes, server: Server) -> CreateChatCompletionRequest:
     """Return the request, if it breaks no rule.
 
     Raises:
@@ -72,7 +72,7 @@ def _request(body: bytes | memoryview, server: Server) -> CreateChatCompletionRe
     check_size(body, server)
     check_fields(body, CreateChatCompletionRequest.DESCRIPTOR)
     try:
-        request = CreateChatCompletionRequest.FromString(body)  # type: ignore[arg-type]  # it takes views too
+        request = CreateChatCompletionRequest.FromString(body)
     except DecodeError as error:
         message = "The request is no gateway.v1.CreateChatCompletionRequest."
         raise GatewayError("invalid_value", message) from error

@@ -28,7 +28,7 @@ class LargeRequests:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "large-body")
 
-    async def read(self, read: Callable[[bytes | memoryview], T], bodies: list[bytes | memoryview]) -> T:
+    async def read(self, read: Callable[[bytes], T], bodies: list[bytes]) -> T:
         """Return what `read` makes of the one body, which is taken out of its list: nobody else is to keep it.
 
         What `read` raises is raised.
@@ -38,7 +38,7 @@ class LargeRequests:
         return await asyncio.get_running_loop().run_in_executor(self._thread, read, bodies.pop())
 
 
-def check_fields(message: bytes | memoryview, descriptor: Descriptor, most: int = MOST_FIELDS) -> None:
+def check_fields(message: bytes, descriptor: Descriptor, most: int = MOST_FIELDS) -> None:
     """Refuse a large message of more fields than any that means something.
 
     What is no valid message is left to protobuf.
@@ -50,7 +50,7 @@ def check_fields(message: bytes | memoryview, descriptor: Descriptor, most: int 
         raise GatewayError("request_too_large", f"The request has more than {most} fields.")
 
 
-def _has_more(data: bytes | memoryview, descriptor: Descriptor, most: int) -> bool:
+def _has_more(data: bytes, descriptor: Descriptor, most: int) -> bool:
     count, pieces = 0, [(0, len(data), descriptor)]
     try:
         while pieces:
@@ -73,7 +73,7 @@ def _has_more(data: bytes | memoryview, descriptor: Descriptor, most: int) -> bo
                         at += size
                     case 5:
                         at += 4
-    except IndexError:  # it ends within a field
+    except (IndexError, OverflowError):  # it ends within a field, or a number does not end
         pass
     return False
 
@@ -84,10 +84,13 @@ def _within(descriptor: Descriptor) -> Mapping[int, Descriptor]:
     return {field.number: inner for field in descriptor.fields if (inner := field.message_type) is not None}
 
 
-def _varint(data: bytes | memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while (byte := data[at]) > 0x7F:
-        value |= (byte & 0x7F) << shift
-        shift += 7
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number at a place, and the place behind it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[at]
         at += 1
-    return value | byte << shift, at + 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise OverflowError

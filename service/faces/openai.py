@@ -44,7 +44,7 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         """Answer one chat completion, whole or as events."""
         call, snapshot = CALL.get(), self._runtime.snapshot
         server = snapshot.config.server
-        message = await self._large.read(partial(_decode, server=server), [unpacked(exchange.read())])
+        message = await self._large.read(partial(_decode, server=server), [exchange.read()])
         if not message.stream:
             completion = await snapshot.chat.complete(message, call)
             exchange.begin(answer_headers(call))
@@ -64,7 +64,8 @@ class OpenAiFace(openai_service_pb2_grpc.OpenAiServiceServicer):
         return self._docs
 
 
-def _decode(body: bytes | memoryview, server: Server) -> CreateChatCompletionRequest:
+def _decode(message: bytes, server: Server) -> CreateChatCompletionRequest:
+    body = unpacked(message)
     check_size(body, server)
     return codec.decode_request(CreateChatCompletionRequest, body, max_depth=server.max_json_depth)
 

@@ -61,23 +61,34 @@ class Pool:
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1, loop=loop
         )
         connection = Connection(origin, self._forget, self._gathering)
-        secure = origin.scheme == "https"
+        self._open.add(connection)
         try:
             _tune(sock)
-            tcp, _ = await loop.create_connection(asyncio.Protocol if secure else lambda: connection, sock=sock)
+            if origin.scheme == "https":
+                await self._secure(connection, sock)
+            else:
+                await loop.create_connection(lambda: connection, sock=sock)
+            if not connection.reusable:
+                raise ConnectionResetError
         except BaseException:
+            self._open.discard(connection)
+            connection.abort()
             sock.close()
             raise
-        if secure:
-            try:
-                tls = await loop.start_tls(tcp, connection, self._tls, server_hostname=origin.host)
-            except BaseException:
-                tcp.abort()
-                raise
-            assert tls is not None
-            connection.secured(tls, tcp)
-        self._open.add(connection)
         return connection
+
+    async def _secure(self, connection: Connection, sock: socket.socket) -> None:
+        """Begin a connection with TLS, on one that is there: see `Connection.secured`."""
+        tcp, before = await self.loop.create_connection(_Before, sock=sock)
+        try:
+            if before.failure is not None:
+                raise before.failure
+            tls = await self.loop.start_tls(tcp, connection, self._tls, server_hostname=connection.origin.host)
+        except BaseException:
+            tcp.abort()
+            raise
+        assert tls is not None
+        connection.secured(tls, tcp)
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next request if it can serve one, or soon will, else end it."""
@@ -135,6 +146,27 @@ class Pool:
         idle = self._idle.get(connection.origin)
         if idle and connection in idle:
             idle.remove(connection)
+
+
+class _Before(asyncio.Protocol):
+    """What hears a connection until TLS begins, a turn of the loop later: nobody is to speak or leave before."""
+
+    def __init__(self) -> None:
+        self.failure: OSError | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        error = ssl.SSLError("spoken to before TLS has begun")
+        error.reason = "WRONG_VERSION_NUMBER"  # as OpenSSL says of what is no TLS
+        self.failure = error
+
+    def eof_received(self) -> None:
+        """See asyncio.Protocol."""
+        self.failure = self.failure or ConnectionResetError()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self.failure = self.failure or (exc if isinstance(exc, OSError) else ConnectionResetError())
 
 
 def _tune(sock: socket.socket) -> None:

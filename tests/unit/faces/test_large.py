@@ -58,6 +58,12 @@ def test_what_is_no_message_is_left_to_protobuf(tail: bytes) -> None:
     assert not is_refused(request().SerializeToString() + tail, 1000)
 
 
+@pytest.mark.parametrize("before", [b"", b"\x08", b"\x0a"], ids=["tag", "number", "length"])
+def test_a_number_without_end_takes_no_time(before: bytes) -> None:
+    """Were it read to its end, it would be one of a million bytes: that took a minute, now a moment."""
+    assert not is_refused(before + b"\xff" * (8 * LARGE_BYTES), 10)
+
+
 @pytest.mark.parametrize("size", [0, LARGE_BYTES - 1])
 def test_small_messages_are_not_counted(size: int) -> None:
     assert not is_refused(b"\x12\x00" * (size // 2), 0)

@@ -6,16 +6,26 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from service.errors import FailureKind, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.upstream import CallTimeouts, Upstream
+from tests.fakes.authority import Authority
 from tests.fakes.wire import Connection, Request, chunk, head, serve, whole
 from tests.unit.upstream.streams import PATIENT, Tls, client, idle
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Tls:
+    """TLS alone."""
+    authority = Authority(tmp_path)
+    return Tls(authority.server, str(authority.file))
 
 
 @contextmanager
@@ -178,3 +188,46 @@ async def test_a_new_try_has_its_own_time_to_connect(tls: Tls) -> None:
             timeouts = CallTimeouts(connect=0.4, response=5)
             assert await fetch(upstream, server.url + target, timeouts) == b"fine"
     assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("greeting", [b"", b"220 ready\r\n"], ids=["leaves", "speaks"])
+async def test_who_leaves_or_speaks_before_tls_has_begun_is_told_of_at_once(greeting: bytes, secure: Tls) -> None:
+    """A worker that is busy sees it before its own first byte is out."""
+    logged: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def talk() -> None:
+        with suppress(OSError):  # the end
+            while True:
+                connection, _ = listener.accept()
+                if greeting:
+                    connection.sendall(greeting)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1)
+                connection.close()
+
+    async def busy() -> None:
+        while True:
+            time.sleep(0.004)  # noqa: ASYNC251  # so that everything is there by the next turn
+            await asyncio.sleep(0)
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    working = asyncio.create_task(busy())
+    asked: list[str] = []
+    try:
+        async with client(idle, secure) as upstream:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+            for _ in range(5):
+                request = UpstreamRequest(url, {}, b"{}")
+                with pytest.raises(ProviderFailure) as caught:
+                    async with upstream.send("acme", request, PATIENT, lambda: asked.append("")):
+                        pass
+                assert caught.value.kind is FailureKind.CONNECTION
+    finally:
+        working.cancel()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        await asyncio.to_thread(thread.join)  # it reads until the loop has closed its side
+    assert (asked, logged) == ([], [])
