@@ -84,7 +84,8 @@ class SentRecord:
     def is_overtaken(self, entry: bytes) -> bool:
         """Say whether a later attempt has come."""
         at = _bucket(entry) * _BUCKET_BYTES
-        return self._overtaken.find(entry, at, at + _BUCKET_BYTES) >= 0
+        # Not by `mmap.find`: CPython's search reads a byte beyond, which at the file's end is nobody's memory.
+        return entry in self._overtaken[at : at + _BUCKET_BYTES]
 
     def has_any(self, entries: Sequence[bytes]) -> bool:
         """Say whether a worker, dead or alive, has sent one of these attempts, or may have."""

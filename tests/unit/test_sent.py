@@ -111,6 +111,16 @@ def test_of_many_calls_that_are_repeated_together_each_is_sent_once(tmp_path: Pa
             sending.begin()
 
 
+def test_the_tables_ends_are_like_the_rest(tmp_path: Path) -> None:
+    record = SentRecord(str(tmp_path), 8)
+    for start in (b"\x00\x00", b"\x0f\xff", b"\xff\xff"):
+        for number in range(1000):
+            entry = start + number.to_bytes(6)
+            assert not record.is_overtaken(entry)
+        record.overtake(entry)
+        assert record.is_overtaken(entry)
+
+
 def test_a_killed_workers_record_stays(tmp_path: Path) -> None:
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, str(tmp_path), "ended", "under way", "waiting"], cwd=ROOT, stdout=subprocess.PIPE
