@@ -114,7 +114,7 @@ def test_of_many_calls_that_are_repeated_together_each_is_sent_once(tmp_path: Pa
 def test_the_tables_ends_are_like_the_rest(tmp_path: Path) -> None:
     record = SentRecord(str(tmp_path), 8)
     for start in (b"\x00\x00", b"\x0f\xff", b"\xff\xff"):
-        for number in range(1000):
+        for number in range(1, 1000):
             entry = start + number.to_bytes(6)
             assert not record.is_overtaken(entry)
         record.overtake(entry)
