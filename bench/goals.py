@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -108,10 +109,15 @@ def goals(results: Results) -> Sequence[Goal]:
     return [*found, *_scaling(figures)]
 
 
+def _spread(shares: Sequence[float]) -> float:
+    """Return by how much the largest is above the smallest, which is none where a worker has died."""
+    return max(shares) / min(shares) - 1 if min(shares) else math.inf
+
+
 def _scaling(figures: Figures) -> Sequence[Goal]:
     one, two = figures.cpu_us(GATEWAY, SMALL_64), figures.cpu_us(GATEWAY_2, SMALL_64)
     efficiency = _ratio(one, two)
-    spread = figures.of(GATEWAY_2, SMALL_64, lambda measured: max(measured.shares) / min(measured.shares) - 1)
+    spread = figures.of(GATEWAY_2, SMALL_64, lambda measured: _spread(measured.shares))
     return [
         Goal(
             "two workers: requests a CPU-second, off one worker's by",
