@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def forget(self) -> None:
-        """Let go of what has come and is not read. What comes next is read: also that the connection is gone."""
+        """Let go of what has come: it is read, or not wanted. What comes next is read, also that the other side left."""
         self._chunks.clear()
         self._unread = 0
         self._resume_reading()
@@ -333,12 +333,10 @@ class Connection(asyncio.Protocol):
             self._waiter = None
             del waiter, take  # the error has hold of this frame
             return
-        if not taken:
+        if taken:
+            self.forget()
+        else:
             self._wake()
-            return
-        self._chunks.clear()
-        self._unread = 0
-        self._resume_reading()
 
     def _break(self) -> None:
         """Give up on an answer whose framing is wrong. What was sound before it can still be read."""
