@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         return data
 
     def forget(self) -> None:
-        """Let go of what has come: it is read, or not wanted. What comes next is read, also that the other side left."""
+        """Let go of what has come: read or not wanted. What comes next is read: also that the connection is gone."""
         self._chunks.clear()
         self._unread = 0
         self._resume_reading()
