@@ -6,7 +6,8 @@ likes to spread them, and on another CPU that is idle a thread is woken by an in
 could be done at the same time as the rest.
 
 Which CPU it is, the scheduler says: the one where the event loop's thread is when it has work. It cannot move what is
-pinned, so a thread that has to wait for its CPU is let go for a while.
+pinned, so a thread that has to wait for its CPU is let go for a while. Where it then waits as long, there is no CPU to
+spare, and it is better off in one place.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _BUSY = 0.05
 _CROWDED = 0.25
 """The share of its time that it waits for a CPU, from which on it is better off with the choice. Its own process makes
 it wait for some 5 % at most."""
+_BETTER = 0.5
+"""Of what it waited, how much is left at most where it has found a better place."""
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _MOST_CPUS = 1024
@@ -50,25 +53,32 @@ class Pinning:
         self._reading = reading
         self._pause_s = _FIRST_PAUSE_S
         self._from = now
+        self._let_go_for: float | None = None
+        """The share of its time that it waited, for which it was let go since the last look."""
+        self._stays_until = now
 
     def look(self, now: float, reading: Reading) -> bool | None:
         """Return True to pin, False to let go, None to leave things as they are."""
         elapsed = now - self._at
         ran, waited = reading.ran - self._reading.ran, reading.waited - self._reading.waited
         self._at, self._reading = now, reading
+        let_go_for, self._let_go_for = self._let_go_for, None
         if elapsed <= 0 or ran + waited < _BUSY * elapsed:
             return None
+        share = waited / elapsed
         if self.pinned:
-            if waited < _CROWDED * elapsed:
+            if share < _CROWDED or now < self._stays_until:
                 return None
-            self.pinned = False
+            self.pinned, self._let_go_for = False, share
             # Where it stays good for long, the next time begins anew.
             if now - self._from > _LONGEST_PAUSE_S:
                 self._pause_s = _FIRST_PAUSE_S
             self._from = now + self._pause_s
             self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
             return False
-        if now < self._from:
+        if let_go_for is not None and share > _BETTER * let_go_for:
+            self._stays_until, self._pause_s = now + _LONGEST_PAUSE_S, _FIRST_PAUSE_S
+        elif now < self._from:
             return None
         self.pinned, self._from = True, now
         return True

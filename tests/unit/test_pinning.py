@@ -57,8 +57,25 @@ def test_where_it_has_to_wait_it_is_let_go_each_time_for_longer() -> None:
     pauses = []
     for _ in range(8):
         assert spent.second(CROWDED) is False
-        pauses.append(next(seconds for seconds in itertools.count(1) if spent.second(CROWDED)))
+        pauses.append(next(seconds for seconds in itertools.count(1) if spent.second(ALONE)))
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_where_it_waits_everywhere_it_is_pinned_again_and_stays_for_a_minute() -> None:
+    spent = Spent()
+    spent.second(ALONE)
+    for _ in range(3):
+        assert spent.seconds(2, CROWDED) == [False, True]
+        assert spent.seconds(59, CROWDED) == [None] * 59
+
+
+def test_where_it_waits_as_long_only_later_it_is_not_pinned_sooner() -> None:
+    spent = Spent()
+    spent.second(ALONE)
+    assert spent.seconds(1, CROWDED) + spent.seconds(1, ALONE) == [False, True]
+    assert spent.seconds(1, CROWDED) + spent.seconds(1, ALONE) == [False, None]
+    assert spent.seconds(1, CROWDED) == [True]
+    assert spent.seconds(1, CROWDED) == [False]
 
 
 def test_after_a_long_time_in_one_place_the_pause_is_short_again() -> None:
