@@ -48,7 +48,7 @@ class MessageAccumulator:
         self._message.audios.extend(delta.audios)
         self._message.annotations.extend(delta.annotations)
         for name, text in delta.extra.items():
-            self._message.extra[name] = _joined(self._message.extra.get(name), text)
+            self._message.extra[name] = joined(self._message.extra.get(name), text)
 
     def message(self) -> AssistantMessage:
         """Return the message so far."""
@@ -234,7 +234,7 @@ def _audio_id(text: str) -> str | None:
     return reference if isinstance(reference, str) else None
 
 
-def _joined(before: str | None, text: str) -> str:
+def joined(before: str | None, text: str) -> str:
     """Join two JSON texts under one name: lists are concatenated, of other values the later wins."""
     if before is None or not (before.startswith("[") and text.startswith("[")):
         return text

@@ -62,6 +62,7 @@ class Job:
             rng=deps.rng,
         )
         self._native_id = ""
+        self._tier = ""
         self._turn_usage: Usage | None = None
         self._settled = 0
         """How many attempts there were when usage was last told: what they used is known."""
@@ -131,7 +132,7 @@ class Job:
         passes_through = not (self._loop.active or self._options.upstream_response)
         while True:
             target, turn = await self._attempts.open(self._request)
-            self._native_id, self._turn_usage = "", None
+            self._native_id, self._tier, self._turn_usage = "", "", None
             if passes_through:
                 turn.stream.offer_to(take)
             try:
@@ -158,12 +159,14 @@ class Job:
             split = self._loop.split(message)
             if not self._loop.goes_on(split, through.finish_reason):
                 end = ChatCompletionChunk()
-                choice = end.choices.add(delta=Delta(extra=message.extra), extra=through.choice_extra)
+                choice = end.choices.add(delta=Delta(extra=through.extra(message)), extra=through.choice_extra)
+                if self._tier:
+                    end.service_tier = self._tier
                 choice.finish_reason = self._loop.final_reason(split, through.finish_reason)
                 yield self._stamp([Run(end, [])], target)
                 break
             self._follow_up(message, split)
-            through.begin_turn()
+            through.next_turn(message)
         last = self._last_chunk(target)
         if last is not None:
             yield self._stamp([Run(last, [])], target)
@@ -196,6 +199,8 @@ class Job:
         """Take a chunk's usage and native id out of it; say whether anything for the client is left."""
         if chunk.HasField("native_response_id"):
             self._native_id = chunk.native_response_id
+        if chunk.HasField("service_tier"):
+            self._tier = chunk.service_tier
         if chunk.HasField("usage"):
             self._turn_usage = Usage()
             self._turn_usage.CopyFrom(chunk.usage)
@@ -268,5 +273,7 @@ def _last_turn(choice: Choice, split: Split, finish_reason: str) -> None:
     """Take the gateway's calls out of the message that the client reads."""
     del choice.message.tool_calls[:]
     choice.message.tool_calls.extend(split.client)
+    if not (split.client or choice.message.HasField("content") or choice.message.HasField("refusal")):
+        choice.message.content = ""
     number_anew(choice.message.tool_calls)
     choice.finish_reason = finish_reason

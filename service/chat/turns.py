@@ -23,7 +23,8 @@ from gateway.v1.chat_response_pb2 import (
 from gateway.v1.content_pb2 import ROLE_TOOL, AudioOutput, ChatMessage, ImageOutput, ToolCall
 from gateway.v1.tools_pb2 import TOOL_CHOICE_MODE_AUTO, TOOL_CHOICE_MODE_NONE
 
-from service.chat.accumulate import MessageAccumulator, as_history
+from service import codec
+from service.chat.accumulate import MessageAccumulator, as_history, joined
 from service.tools import ServerTool, Settings
 
 MAX_FOLLOW_UPS = 8
@@ -31,6 +32,9 @@ MAX_FOLLOW_UPS = 8
 
 BETWEEN_TURNS = "\n\n"
 """What stands between the texts of two turns."""
+
+_OF_ALL_TURNS = ("citations", "content_blocks")
+"""Unknown fields of messages, lists of what belongs to a text: like the texts, those of all turns are told."""
 
 _RUN_AFTER = ("tool_calls", "stop", "function_call", "")
 
@@ -142,6 +146,7 @@ def join_turns(last: Choice, earlier: Sequence[Choice]) -> None:
         logprobs.MergeFrom(turn.logprobs)
     number_anew(said.images)
     number_anew(said.audios)
+    last.message.extra.update(joined_lists([turn.message for turn in (*earlier, last)]))
     for name, separator in (("content", BETWEEN_TURNS), ("reasoning_content", BETWEEN_TURNS), ("refusal", "")):
         texts = [text for turn in (*earlier, last) if (text := getattr(turn.message, name))]
         if texts:
@@ -163,6 +168,25 @@ def number_anew(items: Iterable[ImageOutput | AudioOutput | ToolCall]) -> None:
             item.index = place
 
 
+def joined_lists(messages: Sequence[AssistantMessage]) -> dict[str, str]:
+    """Return the lists in messages' unknown fields that all turns add to, numbered anew where they are numbered."""
+    lists: dict[str, str] = {}
+    for message in messages:
+        for name in _OF_ALL_TURNS:
+            if name in message.extra:
+                lists[name] = joined(lists.get(name), message.extra[name])
+    return {name: _numbered(text) for name, text in lists.items()} if len(messages) > 1 else lists
+
+
+def _numbered(text: str) -> str:
+    items = codec.parse(text.encode())
+    if isinstance(items, list):
+        for place, item in enumerate(items):
+            if isinstance(item, dict) and "index" in item:
+                item["index"] = place
+    return codec.dumps(items).decode()
+
+
 class TurnFilter:
     """Lets the client's part of streamed turns through, and keeps the gateway's own.
 
@@ -176,10 +200,15 @@ class TurnFilter:
         self._said = {"content": False, "reasoning_content": False}
         self._role_sent = False
         self._images = self._audios = 0
-        self.begin_turn()
+        self._earlier: list[AssistantMessage] = []
+        self._begin_turn()
 
-    def begin_turn(self) -> None:
-        """Forget the last turn's calls, but not what the client was told."""
+    def next_turn(self, message: AssistantMessage) -> None:
+        """Forget the last turn's calls, but not what the client was told, or is to be told at the end."""
+        self._earlier.append(message)
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
         self._images_before, self._audios_before = self._images, self._audios
         self.finish_reason = ""
         self.choice_extra: dict[str, str] = {}
@@ -191,6 +220,10 @@ class TurnFilter:
     def message(self) -> AssistantMessage:
         """Return the turn's whole message, server-tool calls included."""
         return self._accumulator.message()
+
+    def extra(self, message: AssistantMessage) -> dict[str, str]:
+        """Return what the last turn's end says in unknown fields: the message's, and lists of all turns."""
+        return {**message.extra, **joined_lists([*self._earlier, message])}
 
     def through(self, chunk: ChatCompletionChunk) -> bool:
         """Filter a chunk in place; say whether anything for the client is left in it."""

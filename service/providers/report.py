@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Container, Mapping
+from typing import Any, Protocol
 
 from gateway.v1.chat_response_pb2 import AdjustedParameter
 from google.protobuf.message import Message
 
 from service.codec import dumps, field_names
+
+
+class Extensible(Protocol):
+    """A message that keeps the fields which its schema does not know."""
+
+    @property
+    def extra(self) -> Mapping[str, str]:
+        """Their values, as JSON."""
 
 
 class Report:
@@ -32,6 +41,12 @@ class Report:
         """Say that none of the fields of the message at `path` is sent, but for one that has been seen to."""
         for name in (*field_names(message), *getattr(message, "extra", ())):
             if name != but:
+                self.drop(f"{path}.{name}")
+
+    def drop_unknown(self, path: str, message: Extensible, *, but: Container[str] = ()) -> None:
+        """Say that none of the fields that the schema does not know of the message at `path` is sent, but for these."""
+        for name in message.extra:
+            if name not in but:
                 self.drop(f"{path}.{name}")
 
     def adjust(self, name: str, before: Any, after: Any) -> None:

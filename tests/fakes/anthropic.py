@@ -116,7 +116,7 @@ def _check_turns(turns: list[dict[str, Any]]) -> None:
         calls = {block["id"] for block in turn["content"] if block["type"] == "tool_use"}
         for block in turn["content"]:
             _check_block(block, f"messages.{place}")
-            allowed = ("text", "thinking", "redacted_thinking", "tool_use")
+            allowed = ("text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "web_search_tool_result")
             if turn["role"] == "assistant" and block["type"] not in allowed:
                 raise ValueError(f"messages.{place}: `{block['type']}` blocks are not permitted in assistant messages")
     last = turns[-1]["content"][-1]
@@ -142,7 +142,7 @@ def _check_tools(body: dict[str, Any]) -> None:
     if len(set(names)) != len(names):
         raise ValueError("tools: Tool names must be unique.")
     for tool in body.get("tools", ()):
-        if "type" not in tool["input_schema"]:
+        if "type" not in tool and "type" not in tool["input_schema"]:
             raise ValueError("tools: input_schema.type: Field required")
     choice = body.get("tool_choice")
     if choice is not None and not names:

@@ -52,11 +52,24 @@ _BY_CODE: Mapping[str, FailureKind] = MappingProxyType(
 
 # Anthropic has neither a type nor a code for these, so the message's fixed form is all there is to tell them by.
 # https://github.com/anthropics/claude-code/issues/12186
-_CONTEXT_LENGTH = "prompt is too long"
-# https://github.com/Metaculus/forecasting-tools/pull/308, https://github.com/ttlequals0/MinusPod/releases/tag/v2.101.10
+_CONTEXT_LENGTH = (
+    "prompt is too long",
+    # https://github.com/continuedev/continue/issues/6080
+    "input length and `max_tokens` exceed context limit",
+)
+# https://github.com/anthropics/claude-code/issues/66314, https://github.com/anthropics/claude-code/issues/38035
+_ACCOUNT = (
+    "Your credit balance is too low",
+    "You have reached your specified API usage limits",
+    "This organization has been disabled",
+)
+"""What is wrong with the account, though the error is called the request's."""
+# https://github.com/Metaculus/forecasting-tools/pull/308, https://github.com/ttlequals0/MinusPod/releases/tag/v2.101.10,
+# https://github.com/BerriAI/litellm/issues/15097 (of the two the temperature stays)
 _UNSUPPORTED_PARAMETER = re.compile(
     r"(?P<path>[a-z_]+(?:\.\w+)*): Extra inputs are not permitted"
     r"|[`\"](?P<name>[a-z_]+(?:\.\w+)*)[`\"] is (?:deprecated|not supported) for this model"
+    r"|`temperature` and `(?P<other>top_p)` cannot both be specified"
 )
 
 
@@ -90,8 +103,13 @@ def failure(error: Mapping[str, Any], status: int | None, wait: float | None) ->
         kind = FailureKind.REJECTED if rejected else FailureKind.SERVER
         if rejected and text.startswith(_CONTEXT_LENGTH):
             kind, code = FailureKind.CONTEXT_LENGTH, "context_length_exceeded"
+        elif rejected and text.startswith(_ACCOUNT):
+            kind = FailureKind.CREDENTIALS
         elif rejected and (match := _UNSUPPORTED_PARAMETER.match(text)):
-            kind, param = FailureKind.UNSUPPORTED_PARAMETER, _parameter(match["path"] or match["name"])
+            kind, param = (
+                FailureKind.UNSUPPORTED_PARAMETER,
+                _parameter(match["path"] or match["name"] or match["other"]),
+            )
     elif kind_of_error == "request_too_large":
         code = "request_too_large"
     return ProviderFailure(
@@ -101,4 +119,7 @@ def failure(error: Mapping[str, Any], status: int | None, wait: float | None) ->
 
 def _parameter(path: str) -> str:
     """Return the name that `request.encode` knows a refused parameter by: of a tool's field, its last part."""
+    _, found, below = path.rpartition("cache_control")
+    if found:
+        return found + below
     return path.rpartition(".")[2] if path.startswith("tools.") else path

@@ -6,9 +6,11 @@ https://platform.claude.com/docs/en/build-with-claude/pdf-support
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
+from mimetypes import MimeTypes
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -19,22 +21,21 @@ from orjson import Fragment
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 _SAME_TYPES: Mapping[str, str] = MappingProxyType({"image/jpg": "image/jpeg", "application/x-pdf": "application/pdf"})
-_TYPES_BY_SUFFIX: Mapping[str, str] = MappingProxyType(
+_ANY = "application/octet-stream"
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_NEWER_TYPES: Mapping[str, str] = MappingProxyType(
     {
-        "pdf": "application/pdf",
-        "txt": "text/plain",
         "md": "text/markdown",
-        "csv": "text/csv",
-        "html": "text/html",
-        "xml": "text/xml",
-        "jpg": "image/jpeg",
-        "jpeg": "image/jpeg",
-        "png": "image/png",
-        "gif": "image/gif",
         "webp": "image/webp",
+        "docx": f"{_OFFICE}wordprocessingml.document",
+        "xlsx": f"{_OFFICE}spreadsheetml.sheet",
+        "pptx": f"{_OFFICE}presentationml.presentation",
     }
 )
-_DOCUMENT_FIELDS = ("citations", "context", "title")
+"""By the ends of file names: types that not every Python knows."""
+_URL_PATH = re.compile(r"https?://[^/?#]*(?P<path>/[^?#]*)", re.IGNORECASE)
+_KNOWN_TYPES = MimeTypes()
+DOCUMENT_FIELDS = ("citations", "context", "title")
 """Fields of a document block that a file part may carry beside what the schema knows."""
 
 
@@ -51,9 +52,11 @@ def unsupported_file(file: InputFile) -> str | None:
     if not file.file_data:
         return "a file without file_data or file_id"
     media_type = _file_type(file)
-    if _is_url(file.file_data) or media_type in IMAGE_TYPES or _is_text(media_type) or media_type == "application/pdf":
+    if media_type in IMAGE_TYPES or media_type == "application/pdf":
         return None
-    return f"a file of type {media_type}"
+    if _is_url(file.file_data):
+        return f"a file of type {media_type} by URL"
+    return None if _is_text(media_type) else f"a file of type {media_type}"
 
 
 def image_block(url: str) -> dict[str, Any]:
@@ -70,20 +73,21 @@ def file_block(part: FilePart) -> dict[str, Any]:
     block: dict[str, Any] = {"type": "document"}
     if file.file_id:
         block["source"] = {"type": "file", "file_id": file.file_id}
-    elif _is_url(file.file_data):
-        block["source"] = {"type": "url", "url": file.file_data}
     else:
         media_type = _file_type(file)
-        if media_type in IMAGE_TYPES:
+        if _is_url(file.file_data):
+            source = {"type": "url", "url": file.file_data}
+        else:
             source = {"type": "base64", "media_type": media_type, "data": _base64(file.file_data)}
+        if media_type in IMAGE_TYPES:
             return {"type": "image", "source": source}
-        if _is_text(media_type):
+        if source["type"] == "base64" and _is_text(media_type):
             block["source"] = {"type": "text", "media_type": "text/plain", "data": _text(file.file_data)}
         else:
-            block["source"] = {"type": "base64", "media_type": "application/pdf", "data": _base64(file.file_data)}
+            block["source"] = source
     if file.filename:
         block["title"] = file.filename
-    for name in _DOCUMENT_FIELDS:
+    for name in DOCUMENT_FIELDS:
         if name in part.extra:
             block[name] = Fragment(part.extra[name])
     return block
@@ -98,9 +102,18 @@ def _is_text(media_type: str) -> bool:
 
 
 def _file_type(file: InputFile) -> str:
-    """Return the media type: the data URI's own, else the file name's, else PDF, which OpenAI's file parts are."""
-    suffix = file.filename.rpartition(".")[2].lower()
-    return _media_type(file.file_data) or _TYPES_BY_SUFFIX.get(suffix, "application/pdf")
+    """Return the media type: the data URI's own, else the name's, else PDF, which OpenAI's file parts are."""
+    own = _media_type(file.file_data)
+    if own is not None and own != _ANY:
+        return own
+    in_url = _URL_PATH.match(file.file_data)
+    return (
+        _type_of_name(file.filename) or (_type_of_name(in_url["path"]) if in_url else None) or own or "application/pdf"
+    )
+
+
+def _type_of_name(name: str) -> str | None:
+    return _NEWER_TYPES.get(name.rpartition(".")[2].lower()) or _KNOWN_TYPES.guess_type(name)[0]
 
 
 def _media_type(uri: str) -> str | None:

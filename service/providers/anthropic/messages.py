@@ -24,20 +24,25 @@ from gateway.v1.content_pb2 import (
 from orjson import Fragment
 
 from service.codec import AnswerError, parse
-from service.providers.anthropic.media import file_block, image_block
+from service.providers.anthropic.media import DOCUMENT_FIELDS, file_block, image_block
 from service.providers.report import Report
 
 OPENING = "Begin."
 """What the user says where the conversation has no first word of theirs, which Anthropic demands."""
 
+_CARRIED = ("thinking_blocks", "content_blocks")
+"""Unknown fields of messages that have a form here."""
+_SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 Block = dict[str, Any]
 Turn = dict[str, Any]
 
 
-def conversation(messages: Sequence[ChatMessage], report: Report) -> tuple[list[Block], list[Turn]]:
+def conversation(messages: Sequence[ChatMessage], server_tools: bool, report: Report) -> tuple[list[Block], list[Turn]]:
     """Return the system blocks and the turns, user first, roles alternating, none empty.
+
+    With `server_tools` answers hold what Anthropic's own tools were asked and found.
 
     System messages from within the conversation move to its head in their order, as in Anthropic's own OpenAI endpoint:
     only its newest models take them in their place. https://platform.claude.com/docs/en/api/openai-sdk
@@ -48,12 +53,13 @@ def conversation(messages: Sequence[ChatMessage], report: Report) -> tuple[list[
     for place, message in enumerate(messages):
         if message.name and message.role != content_pb2.ROLE_FUNCTION:
             report.drop("messages[].name")
+        report.drop_unknown("messages[]", message, but=_CARRIED)
         match message.role:
             case content_pb2.ROLE_SYSTEM | content_pb2.ROLE_DEVELOPER:
                 system += _content(message, report)
                 continue
             case content_pb2.ROLE_ASSISTANT:
-                role, blocks = "assistant", _assistant(message, report)
+                role, blocks = "assistant", _assistant(message, server_tools, report)
                 if message.HasField("function_call"):
                     function_call_id = f"function_call_{place}"
                     blocks.append(_tool_use(function_call_id, message.function_call))
@@ -113,12 +119,16 @@ def _part(part: ContentPart, report: Report) -> Block | None:
         case "text":
             if not part.text.text.strip():
                 return None
+            report.drop_unknown("messages[].content[]", part.text)
             return _cached({"type": "text", "text": part.text.text}, part.text, report)
         case "image":
             if part.image.image_url.detail not in ("", "auto"):
                 report.drop("image_url.detail")
+            report.drop_unknown("messages[].content[]", part.image)
+            report.drop_unknown("messages[].content[].image_url", part.image.image_url)
             return _cached(image_block(part.image.image_url.url), part.image, report)
         case "file":
+            report.drop_unknown("messages[].content[]", part.file, but=DOCUMENT_FIELDS)
             return _cached(file_block(part.file), part.file, report)
         case "refusal" if part.refusal.refusal.strip():
             return {"type": "text", "text": part.refusal.refusal}
@@ -137,37 +147,68 @@ def _cached(block: Block, part: TextPart | ImagePart | FilePart, report: Report)
     return block
 
 
-def _assistant(message: ChatMessage, report: Report) -> list[Block]:
+def _assistant(message: ChatMessage, server_tools: bool, report: Report) -> list[Block]:
     if message.images:
         report.drop("messages[].images")
     if message.audios:
         report.drop("messages[].audios")
     if message.HasField("audio"):
         report.drop("messages[].audio")
-    blocks = _thinking(message.extra["thinking_blocks"]) if "thinking_blocks" in message.extra else []
+    extra = message.extra
+    if message.reasoning_content and "thinking_blocks" not in extra:
+        report.drop("messages[].reasoning_content")
+    blocks = _thinking(extra["thinking_blocks"]) if "thinking_blocks" in extra else []
+    pending: list[Block] = []
+    if "content_blocks" in extra:
+        if server_tools:
+            ran, pending = _server_side(extra["content_blocks"])
+            blocks += ran
+        else:
+            report.drop("messages[].content_blocks")
     calls = _tool_uses(message.tool_calls)
     known = {call["id"] for call in calls}
     # A call may stand among the parts as well.
     blocks += [block for block in _content(message, report) if block.get("id") not in known]
     if message.refusal.strip():
         blocks.append({"type": "text", "text": message.refusal})
-    return blocks + calls
+    return blocks + pending + calls
 
 
 def _thinking(text: str) -> list[Block]:
     """Return the thinking blocks of an earlier answer, as they came: Anthropic verifies their signatures."""
-    try:
-        items = parse(text.encode())
-    except AnswerError:
-        return []
     blocks: list[Block] = []
-    for item in items if isinstance(items, list) else ():
+    for item in _items(text):
         match item:
             case {"type": "thinking", "thinking": str(thinking), "signature": str(signature)} if signature:
                 blocks.append({"type": "thinking", "thinking": thinking, "signature": signature})
             case {"type": "redacted_thinking", "data": str(data)}:
                 blocks.append({"type": "redacted_thinking", "data": data})
     return blocks
+
+
+def _server_side(text: str) -> tuple[list[Block], list[Block]]:
+    """Return what Anthropic's own tools were asked and found in an earlier answer, and calls that have yet to be run.
+
+    A paused turn ends with such calls, and goes on with them.
+    https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
+    """
+    blocks = []
+    for item in _items(text):
+        match item:
+            case {"type": str(kind)} if kind in _SERVER_CALLS or kind.endswith("_tool_result"):
+                # The number is the gateway's own: clients put the list together by it.
+                blocks.append({name: value for name, value in item.items() if name != "index"})
+    answered = {block.get("tool_use_id") for block in blocks}
+    pending = [block for block in blocks if block["type"] in _SERVER_CALLS and block.get("id") not in answered]
+    return [block for block in blocks if block not in pending], pending
+
+
+def _items(text: str) -> list[Any]:
+    try:
+        items = parse(text.encode())
+    except AnswerError:
+        return []
+    return items if isinstance(items, list) else []
 
 
 def _tool_uses(calls: Iterable[ToolCall]) -> list[Block]:

@@ -6,8 +6,9 @@ https://platform.claude.com/docs/en/api/versioning
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -66,12 +67,16 @@ _ELSEWHERE = frozenset(
     }
 )
 """Fields that have a rule of their own. What is in neither of these has no form here, and is dropped."""
-_OURS: Mapping[str, str] = MappingProxyType(
+_OURS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "stop_sequences": "stop",
-        "thinking": "reasoning",
-        "output_config.effort": "reasoning",
-        "output_config.format": "response_format",
+        "stop_sequences": ("stop",),
+        "thinking": ("reasoning",),
+        "output_config": ("reasoning", "response_format"),
+        "output_config.effort": ("reasoning",),
+        "output_config.format": ("response_format",),
+        "metadata": ("safety_identifier", "user_id", "metadata"),
+        "metadata.user_id": ("safety_identifier", "user_id", "metadata"),
+        "tool_choice.disable_parallel_tool_use": ("parallel_tool_calls",),
     }
 )
 """Our fields by Anthropic's name, where they differ and a provider may say that it does not take them."""
@@ -102,16 +107,19 @@ def encode(
 ) -> UpstreamRequest:
     """Return the POST for a normalised request."""
     report = Report()
-    lost = {_OURS.get(name, name) for name in refused}
+    lost = {ours for name in refused for ours in _OURS.get(name, (name,))}
     if provider.anthropic_version >= _FIRST_BEARER_VERSION:
         lost.update(_SAMPLING)
     encoding = _Encoding(request, endpoint, refused, _carried(request, endpoint, lost, report), report)
-    system, turns = conversation(request.messages, report)
+    system, turns = conversation(request.messages, _has_server_tools(request), report)
     one_at_a_time = "parallel_tool_calls" in encoding.carried and not request.parallel_tool_calls
     tools = tool_fields(request, turns, one_at_a_time, "strict" not in refused, report)
     thinking = _plan(encoding, turns, forces_call(tools))
     body: dict[str, Any] = {"model": endpoint.model, "max_tokens": thinking.max_tokens}
     _add_format(body, system, encoding)
+    _without_refused_caching(
+        (*system, *chain.from_iterable(t["content"] for t in turns), *tools.get("tools", ())), encoding
+    )
     if system:
         body["system"] = system
     body["messages"] = turns
@@ -186,11 +194,30 @@ def _add_format(body: dict[str, Any], system: list[Block], encoding: _Encoding) 
     form = encoding.request.response_format_object
     match form.type:
         case ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_SCHEMA:
+            if form.json_schema.description:
+                encoding.report.drop("response_format.json_schema.description")
             schema = fit(form.json_schema.schema, encoding.report)
             body["output_config"] = {"format": {"type": "json_schema", "schema": schema}}
         case ResponseFormatType.RESPONSE_FORMAT_TYPE_JSON_OBJECT:
             system.append({"type": "text", "text": JSON_INSTRUCTION})
             encoding.report.adjust("response_format", {"type": "json_object"}, JSON_INSTRUCTION)
+
+
+def _has_server_tools(request: CreateChatCompletionRequest) -> bool:
+    """Say whether tools are asked for that Anthropic runs itself."""
+    return "tools" in request.provider_options.anthropic.extra
+
+
+def _without_refused_caching(blocks: Iterable[Block], encoding: _Encoding) -> None:
+    """Take cache breakpoints out, or how long they last, where the provider has just refused them."""
+    if "cache_control" in encoding.refused:
+        for block in blocks:
+            if block.pop("cache_control", None) is not None:
+                encoding.report.drop("cache_control")
+    elif "cache_control.ttl" in encoding.refused:
+        for block in blocks:
+            if block.get("cache_control", {}).pop("ttl", None) is not None:
+                encoding.report.drop("cache_control.ttl")
 
 
 def _add_sampling(body: dict[str, Any], encoding: _Encoding, thinks: bool) -> None:

@@ -150,7 +150,7 @@ class AnthropicStreamDecoder:
                 return self._call(ToolCallDelta(index=block["call"], function=function))
             case _:
                 if parts:
-                    block["input"] = parse("".join(parts).encode())
+                    block["input"] = _object("".join(parts))
                 return self._extra("content_blocks", block)
 
     def _finish(self) -> Sequence[ChatCompletionChunk]:
@@ -158,11 +158,10 @@ class AnthropicStreamDecoder:
         self.finished = True
         end = ChatCompletionChunk(native_response_id=self._id)
         end.choices.add(index=0, delta=Delta(), finish_reason=finish_reason, extra=extra)
-        usage = ChatCompletionChunk(native_response_id=self._id, usage=usage_of(self._counts))
         tier = service_tier_of(self._counts)
         if tier is not None:
-            usage.service_tier = tier
-        return end, usage
+            end.service_tier = tier
+        return end, ChatCompletionChunk(native_response_id=self._id, usage=usage_of(self._counts))
 
     def _count(self, counts: dict[str, Any]) -> None:
         """Take the newer counts: those of a delta are cumulative."""
@@ -181,6 +180,14 @@ class AnthropicStreamDecoder:
         chunk = ChatCompletionChunk(native_response_id=self._id)
         chunk.choices.add(index=0, delta=delta)
         return (chunk,)
+
+
+def _object(text: str) -> Any:
+    """Return what a call is asked; where the limit of tokens cut it short, the text of it."""
+    try:
+        return parse(text.encode())
+    except AnswerError:
+        return {"arguments": text}
 
 
 def _text_of(data: bytes) -> str | None:

@@ -23,7 +23,7 @@ from gateway.v1.content_pb2 import (
 
 from service.codec import AnswerError, parse
 from service.providers.google.media import IMAGE, VIDEO, Part, audio_part, file_part, media_part
-from service.providers.google.signatures import NO_SIGNATURE, signature_of
+from service.providers.google.signatures import EXTRA_CONTENT, NO_SIGNATURE, signature_of
 from service.providers.report import Report
 
 
@@ -66,6 +66,7 @@ class Dialogue:
 
     def _parts(self, message: ChatMessage) -> tuple[str, list[Part]]:
         role = message.role
+        self.report.drop_unknown("messages[]", message, but=(EXTRA_CONTENT,))
         if role in (ROLE_TOOL, ROLE_FUNCTION):
             return "user", [self._function_response(message)]
         if message.HasField("name"):
@@ -97,6 +98,7 @@ class Dialogue:
                 return audio_part(content.audio.input_audio)
             case "video":
                 video = content.video
+                self.report.drop_unknown("messages[].content[]", video)
                 return media_part(video.url if video.HasField("url") else video.video_url.url, VIDEO)
             case "file":
                 self._note_hints(content.file)
@@ -107,6 +109,7 @@ class Dialogue:
                 return None
 
     def _note_hints(self, part: Any) -> None:
+        self.report.drop_unknown("messages[].content[]", part)
         for name in ("cache_control", "prompt_cache_breakpoint"):
             if part.HasField(name):
                 self.report.drop(name)

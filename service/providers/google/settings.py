@@ -179,6 +179,8 @@ def _declaration(tool: FunctionTool, report: Report) -> dict[str, Any]:
         report.drop("cache_control")
     if tool.function.strict:
         report.drop("tools[].function.strict")
+    report.drop_unknown("tools[]", tool)
+    report.drop_unknown("tools[].function", tool.function)
     declaration: dict[str, Any] = {"name": tool.function.name}
     if tool.function.HasField("description"):
         declaration["description"] = tool.function.description

@@ -11,7 +11,7 @@ from collections.abc import Mapping, MutableMapping
 
 from service.codec import AnswerError, dumps, parse
 
-_FIELD = "extra_content"
+EXTRA_CONTENT = "extra_content"
 
 NO_SIGNATURE = "skip_thought_signature_validator"
 """Stands in for a call that has no signature because another model made it; Gemini 3 refuses a bare one."""
@@ -19,12 +19,12 @@ NO_SIGNATURE = "skip_thought_signature_validator"
 
 def put_signature(extra: MutableMapping[str, str], signature: str) -> None:
     """Keep a signature in the `extra` of the message, tool call or image that it came with."""
-    extra[_FIELD] = dumps({"google": {"thought_signature": signature}}).decode()
+    extra[EXTRA_CONTENT] = dumps({"google": {"thought_signature": signature}}).decode()
 
 
 def signature_of(extra: Mapping[str, str]) -> str | None:
     """Return the signature that an `extra` holds. What a client made of the field otherwise is none."""
-    text = extra.get(_FIELD)
+    text = extra.get(EXTRA_CONTENT)
     if text is None:
         return None
     try:

@@ -124,7 +124,10 @@ async def two_turns(connection: Connection, request: Request) -> None:
     number = int(request.json()["messages"][-1]["role"] == "tool")
     note = {"type": "url_citation", "url_citation": {"url": f"http://x/{number}"}}
     token = {"token": f"t{number}", "logprob": -1.0, "bytes": None, "top_logprobs": []}
-    message: dict[str, Any] = {"content": f"said {number}", "annotations": [note]}
+    cited: dict[str, Any] = {"cited_text": f"c{number}"}
+    if request.json().get("stream"):
+        cited["index"] = 0  # as streams number the items of a list
+    message: dict[str, Any] = {"content": f"said {number}", "annotations": [note], "citations": [cited]}
     if number == 0:
         message["tool_calls"] = [CLOCK]
     logprobs = {"content": [token], "refusal": None}
@@ -144,6 +147,32 @@ async def test_a_whole_answer_says_of_all_turns_what_a_stream_says() -> None:
     tokens = [token.token for each in deltas for token in each.logprobs.content]
     assert [token.token for token in choice.logprobs.content] == tokens == ["t0", "t1"]
     assert completion.native_response_id == chunks[-1].native_response_id == "native-1"
+    cited = [{"cited_text": "c0"}, {"cited_text": "c1"}]
+    assert json.loads(choice.message.extra["citations"]) == cited
+    lists = [json.loads(each.delta.extra["citations"]) for each in deltas if each.delta.extra]
+    assert lists == [[{**item, "index": place} for place, item in enumerate(cited)]]
+
+
+async def test_an_answer_of_nothing_but_the_gateways_calls_is_empty_and_not_null() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        await send_turn(connection, request, {"content": None, "tool_calls": [CLOCK]}, finish_reason="length")
+
+    async with chat_with(answer) as chat:
+        completion = await chat.complete(asks(tools=[Tool(gateway_datetime=DatetimeTool())]), call())
+    (choice,) = completion.choices
+    assert (choice.message.HasField("content"), choice.message.content, choice.finish_reason) == (True, "", "length")
+
+
+async def test_the_tier_that_served_is_told_of_a_stream_that_the_loop_ends() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        text = {"choices": [{"index": 0, "delta": {"content": "noon"}}]}
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "service_tier": "priority"}
+        await connection.send(head(200, "text/event-stream", "Connection: close") + event(text) + event(end))
+        connection.close()
+
+    async with chat_with(answer) as chat:
+        chunks = await streamed(chat, asks(tools=[Tool(gateway_datetime=DatetimeTool())]))
+    assert [chunk.service_tier for chunk in chunks] == ["", "priority"]
 
 
 async def test_a_silent_later_turn_gives_the_native_id_all_the_same() -> None:

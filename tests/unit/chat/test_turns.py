@@ -140,7 +140,7 @@ def test_a_call_whose_name_comes_late_is_held_until_then() -> None:
 def test_a_later_turns_text_begins_with_a_blank_line_and_says_no_role_again() -> None:
     through = TurnFilter(loop())
     through.through(chunk(role="assistant", content="One."))
-    through.begin_turn()
+    through.next_turn(through.message())
     opening, text = chunk(role="assistant", content=""), chunk(content="Two.")
     assert not through.through(opening)
     assert through.through(text)
@@ -155,7 +155,7 @@ def test_images_are_numbered_over_all_turns() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     first, second = chunk(images=[{**image, "index": 0}, {**image, "index": 1}]), chunk(images=[{**image, "index": 0}])
     through.through(first)
-    through.begin_turn()
+    through.next_turn(through.message())
     through.through(second)
     numbers = [each.index for told in (first, second) for each in told.choices[0].delta.images]
     assert numbers == [0, 1, 2]
@@ -164,7 +164,7 @@ def test_images_are_numbered_over_all_turns() -> None:
 def test_no_blank_line_where_no_text_came_before() -> None:
     through = TurnFilter(loop())
     through.through(chunk(role="assistant", tool_calls=[piece(0, "gateway_datetime", "{}", "a")]))
-    through.begin_turn()
+    through.next_turn(through.message())
     text = chunk(content="Two.")
     through.through(text)
     assert text.choices[0].delta.content == "Two."
@@ -175,7 +175,7 @@ def test_images_without_a_number_are_numbered_as_they_come() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     turns = [chunk(images=[image, image]), chunk(images=[image])]
     for each in turns:
-        through.begin_turn()
+        through.next_turn(through.message())
         through.through(each)
     assert [image.index for told in turns for image in told.choices[0].delta.images] == [0, 1, 2]
 

@@ -219,7 +219,7 @@ def test_a_stream_spells_the_whole_answer(name: str, size: int) -> None:
         whole.choices[0].extra,
     )
     assert usage.usage == whole.usage
-    assert usage.service_tier == whole.service_tier
+    assert end.service_tier == whole.service_tier
     assert list(usage.choices) == []
     assert {chunk.native_response_id for chunk in chunks} == {whole.native_response_id}
 
@@ -241,6 +241,26 @@ def test_a_call_without_arguments_has_empty_ones() -> None:
     assert spelled(stream("no_arguments")[0])["tool_calls"] == [
         {"id": "toolu_01GmVLjXwcM5CAmkKwvNqBqB", "name": "gateway_datetime", "arguments": "{}"}
     ]
+
+
+def test_a_call_of_anthropics_own_tool_that_was_cut_short_ends_the_answer_and_does_not_break_it() -> None:
+    begun = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {}}
+    sent: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "msg_1", "usage": {"input_tokens": 1, "output_tokens": 1}}},
+        {"type": "content_block_start", "index": 0, "content_block": begun},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "input_json_delta", "partial_json": '{"query": "we'},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "max_tokens"}, "usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+    ]
+    decoder = DIALECT.stream_decoder()
+    chunks = [chunk for each in sent for chunk in decoder.decode(Event(each["type"], json.dumps(each).encode()))]
+    assert spelled(chunks)["content_blocks"] == [{**begun, "input": {"arguments": '{"query": "we'}}]
+    assert chunks[-2].choices[0].finish_reason == "length"
 
 
 def test_thinking_that_is_not_shown_keeps_its_signature() -> None:

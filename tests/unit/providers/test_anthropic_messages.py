@@ -195,6 +195,59 @@ def test_thinking_blocks_go_back_as_they_came_and_before_the_rest() -> None:
     assert body["messages"][1]["content"] == [*blocks[:2], {"type": "text", "text": "Yes."}]
 
 
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "q"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+MORE = {"type": "server_tool_use", "id": "srvtoolu_2", "name": "web_search", "input": {"query": "r"}}
+WITH_SEARCH = {"anthropic": {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}}
+
+
+def searched() -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = [SEARCH, FOUND, MORE, {"type": "hologram"}]
+    blocks = [{"index": place, **block} for place, block in enumerate(blocks)]
+    return [*HI, {"role": "assistant", "content": "So far:", "content_blocks": blocks}]
+
+
+def test_a_paused_turn_goes_on_with_what_anthropics_own_tools_found() -> None:
+    body, sent = encode(messages=searched(), provider_options=WITH_SEARCH)
+    assert body["messages"][1]["content"] == [SEARCH, FOUND, {"type": "text", "text": "So far:"}, MORE]
+    assert sent.dropped == ()
+
+
+def test_what_anthropics_own_tools_found_is_left_out_where_they_are_not_asked_for() -> None:
+    body, sent = encode(messages=searched())
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "So far:"}]
+    assert sent.dropped == ("messages[].content_blocks",)
+
+
+def test_what_has_no_place_in_a_message_is_reported() -> None:
+    _, sent = encode(
+        messages=[
+            {"role": "user", "content": "Hi", "cache_control": {"type": "ephemeral"}},
+            {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm.", "citations": []},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "And?", "color": "red"},
+                    {"type": "image_url", "image_url": {"url": PNG, "crop": 1}, "alt": "a"},
+                    {"type": "file", "file": {"file_data": PDF}, "title": "T", "pages": 3},
+                ],
+            },
+        ],
+        tools=[{"type": "function", "function": {"name": "f", "examples": []}, "group": "g"}],
+    )
+    assert set(sent.dropped) == {
+        "messages[].cache_control",
+        "messages[].reasoning_content",
+        "messages[].citations",
+        "messages[].content[].color",
+        "messages[].content[].alt",
+        "messages[].content[].image_url.crop",
+        "messages[].content[].pages",
+        "tools[].group",
+        "tools[].function.examples",
+    }
+
+
 @pytest.mark.parametrize("junk", ["{}", "3", '[3, "x", {"type": "thinking"}]'])
 def test_thinking_blocks_that_are_none_are_left_out(junk: str) -> None:
     messages = [*HI, {"role": "assistant", "content": "Yes.", "thinking_blocks": json.loads(junk)}, *HI]
@@ -236,6 +289,37 @@ def test_thinking_blocks_that_are_none_are_left_out(junk: str) -> None:
         (
             {"type": "file", "file": {"file_data": "https://example.com/a.pdf"}},
             {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}},
+        ),
+        (
+            {"type": "file", "file": {"file_data": "https://example.com/download?of=a.txt"}},
+            {"type": "document", "source": {"type": "url", "url": "https://example.com/download?of=a.txt"}},
+        ),
+        (
+            {"type": "file", "file": {"file_data": "https://example.com/a.PNG?size=3"}},
+            {"type": "image", "source": {"type": "url", "url": "https://example.com/a.PNG?size=3"}},
+        ),
+        (
+            {"type": "file", "file": {"filename": "a.webp", "file_data": "https://example.com/7"}},
+            {"type": "image", "source": {"type": "url", "url": "https://example.com/7"}},
+        ),
+        (
+            {
+                "type": "file",
+                "file": {"filename": "a.pdf", "file_data": "data:application/octet-stream;base64,JVBERi0="},
+            },
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+                "title": "a.pdf",
+            },
+        ),
+        (
+            {"type": "file", "file": {"filename": "a.json", "file_data": "e30="}},
+            {
+                "type": "document",
+                "source": {"type": "text", "media_type": "text/plain", "data": "{}"},
+                "title": "a.json",
+            },
         ),
         (
             {"type": "file", "file": {"file_id": "file_011"}},
@@ -282,6 +366,14 @@ def test_parts(part: dict[str, Any], block: dict[str, Any]) -> None:
         (
             {"messages": user({"type": "file", "file": {"file_data": "data:application/zip;base64,UEs="}})},
             "a file of type application/zip",
+        ),
+        (
+            {"messages": user({"type": "file", "file": {"filename": "a.docx", "file_data": "UEs="}})},
+            "a file of type application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        ),
+        (
+            {"messages": user({"type": "file", "file": {"file_data": "https://example.com/a.txt"}})},
+            "a file of type text/plain by URL",
         ),
         ({"messages": user({"type": "file", "file": {"filename": "a.pdf"}})}, "a file without file_data or file_id"),
         (

@@ -10,6 +10,11 @@ import pytest
 from service.config import Provider
 from tests.unit.providers.anthropic_requests import CLAUDE, CLOCK, HI, PROVIDER, adjusted, encode
 
+SCHEMA: dict[str, Any] = {
+    "type": "json_schema",
+    "json_schema": {"name": "n", "schema": {"type": "object", "properties": {}, "additionalProperties": False}},
+}
+
 
 @pytest.mark.parametrize(
     ("settings_", "url", "headers"),
@@ -161,6 +166,9 @@ def test_the_catalogue_says_what_an_endpoint_takes() -> None:
             {"provider_options": {"anthropic": {"cache_control": {"type": "ephemeral"}}}},
             ("provider_options.anthropic.cache_control",),
         ),
+        ("metadata", {"user": "u", "safety_identifier": "s"}, ("safety_identifier", "user_id")),
+        ("metadata.user_id", {"metadata": {"user_id": "u"}}, ("metadata",)),
+        ("output_config", {"response_format": SCHEMA}, ("response_format",)),
     ],
 )
 def test_what_the_provider_refused_is_not_sent_again(
@@ -170,6 +178,40 @@ def test_what_the_provider_refused_is_not_sent_again(
     assert refused not in body
     assert "strict" not in body.get("tools", [{}])[0]
     assert sent.dropped == dropped
+
+
+@pytest.mark.parametrize(
+    ("refused", "left", "dropped"),
+    [
+        ("cache_control", None, ("cache_control",)),
+        ("cache_control.ttl", {"type": "ephemeral"}, ("cache_control.ttl",)),
+    ],
+)
+def test_cache_breakpoints_that_the_provider_refused_are_not_sent_again(
+    refused: str, left: dict[str, Any] | None, dropped: tuple[str, ...]
+) -> None:
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    text = {"type": "text", "text": "Hi", **mark}
+    body, sent = encode(
+        refused=frozenset({refused}),
+        messages=[{"role": "system", "content": [text]}, {"role": "user", "content": [text]}],
+        tools=[{**CLOCK, **mark}],
+    )
+    marked = (body["system"][0], body["messages"][0]["content"][0], body["tools"][0])
+    assert [block.get("cache_control") for block in marked] == [left] * 3
+    assert sent.dropped == dropped
+
+
+def test_one_call_at_a_time_is_not_asked_for_again_where_it_was_refused() -> None:
+    refused = frozenset({"tool_choice.disable_parallel_tool_use"})
+    body, sent = encode(refused=refused, tools=[CLOCK], parallel_tool_calls=False)
+    assert "tool_choice" not in body
+    assert sent.dropped == ("parallel_tool_calls",)
+
+
+def test_what_a_schema_is_for_is_reported() -> None:
+    described = {**SCHEMA, "json_schema": {**SCHEMA["json_schema"], "description": "A name."}}
+    assert encode(response_format=described)[1].dropped == ("response_format.json_schema.description",)
 
 
 def test_a_schema_goes_up_verbatim_and_in_order() -> None:

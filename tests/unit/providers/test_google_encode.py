@@ -697,9 +697,20 @@ def test_all_that_is_for_others_is_reported() -> None:
     request.stream_options.extra["padding"] = "1"
     request.provider_options.openai.extra["foo"] = "1"
     request.provider_options.anthropic.extra["bar"] = "2"
+    request.messages.add(role=content_pb2.ROLE_ASSISTANT, text="Hi", extra={"thinking_blocks": "[]"})
+    request.messages.add(role=content_pb2.ROLE_USER).parts.parts.add().text.text = "Hi"
+    request.messages[-1].parts.parts[0].text.extra["color"] = "1"
+    tool = request.tools.add().function
+    tool.function.name = "f"
+    tool.function.extra["examples"] = "[]"
+    tool.extra["group"] = "1"
     assert set(encode(request)[1].dropped) == {
         "stream_options.include_obfuscation",
         "stream_options.padding",
         "provider_options.openai.foo",
         "provider_options.anthropic.bar",
+        "messages[].thinking_blocks",
+        "messages[].content[].color",
+        "tools[].function.examples",
+        "tools[].group",
     }
