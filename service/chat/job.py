@@ -158,7 +158,7 @@ class Job:
             message = through.message()
             split = self._loop.split(message)
             if not self._loop.goes_on(split, through.finish_reason):
-                end = ChatCompletionChunk()
+                end = ChatCompletionChunk(native_response_id=self._native_id or None)
                 choice = end.choices.add(delta=Delta(extra=through.extra(message)), extra=through.choice_extra)
                 if self._tier:
                     end.service_tier = self._tier
@@ -169,6 +169,8 @@ class Job:
             through.next_turn(message)
         last = self._last_chunk(target)
         if last is not None:
+            if self._native_id:
+                last.native_response_id = self._native_id
             yield self._stamp([Run(last, [])], target)
 
     async def end(self) -> None:
@@ -196,9 +198,11 @@ class Job:
             self._record.step("tool", {"calls": len(split.server)}, {"arguments": arguments, "result": result})
 
     def _passes(self, chunk: ChatCompletionChunk, through: TurnFilter) -> bool:
-        """Take a chunk's usage and native id out of it; say whether anything for the client is left."""
+        """Take a chunk's usage out of it and see to its native id; say whether anything for the client is left."""
         if chunk.HasField("native_response_id"):
             self._native_id = chunk.native_response_id
+        elif self._native_id:
+            chunk.native_response_id = self._native_id
         if chunk.HasField("service_tier"):
             self._tier = chunk.service_tier
         if chunk.HasField("usage"):
@@ -219,8 +223,6 @@ class Job:
             chunk.created = call.created
             chunk.model = model
             chunk.provider = provider
-            if self._native_id:
-                chunk.native_response_id = self._native_id
         return runs
 
     def _last_chunk(self, target: Target) -> ChatCompletionChunk | None:

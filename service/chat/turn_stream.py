@@ -19,7 +19,7 @@ Runs = Sequence[Run]
 Take = Callable[[Sequence[str]], bool]
 """Takes texts, each of which means the last chunk over again with this text; False where it cannot at the moment."""
 
-# Usage, or the end of the body, so that the connection can be used again.
+# Usage, or the end of the body, so that the connection can be used again. What says nothing makes it no longer.
 _AFTER_FINISH_S = 2.0
 # A provider that sends faster than events can be read must not keep the other calls waiting.
 _EVENTS_AT_ONCE = 32
@@ -119,14 +119,19 @@ async def _whole(response: Response, dialect: Dialect, received: Received) -> As
 
 async def _events(response: Response, reader: _Reader) -> AsyncGenerator[Runs, None]:
     decoder = reader.decoder
+    loop, until = asyncio.get_running_loop(), 0.0
     try:
         async with aclosing(response.events()) as pieces:
-            while (piece := await (_last(pieces) if decoder.finished else anext(pieces, None))) is not None:
+            while (piece := await (_last(pieces, until) if decoder.finished else anext(pieces, None))) is not None:
+                says = False
                 for runs in reader.runs(piece):
+                    says = True
                     yield runs
                 if decoder.over:
                     response.leave()
                     break
+                if decoder.finished and (says or not until):
+                    until = loop.time() + _AFTER_FINISH_S
     except ProviderFailure:
         # After its terminal event a stream has ended well, whatever its connection does then.
         if not decoder.finished:
@@ -197,10 +202,10 @@ class _Reader:
             place += len(texts)
 
 
-async def _last(pieces: AsyncGenerator[Sequence[Event], None]) -> Sequence[Event] | None:
-    """Return the next events of a finished stream, None at the end: it has little time, only usage may still come."""
+async def _last(pieces: AsyncGenerator[Sequence[Event], None], until: float) -> Sequence[Event] | None:
+    """Return the next events of a finished stream, None at the end, or at the loop's time `until`."""
     try:
-        async with asyncio.timeout(_AFTER_FINISH_S):
+        async with asyncio.timeout_at(until):
             return await anext(pieces, None)
     except TimeoutError:
         return None

@@ -384,6 +384,46 @@ async def test_a_stream_ends_with_the_word_that_nothing_more_comes() -> None:
     assert chunks[-1].usage.total_tokens == USAGE["total_tokens"]
 
 
+async def test_what_says_nothing_after_the_end_does_not_hold_it_up() -> None:
+    """A provider's signs of life are no part of the answer, which has ended."""
+    left = asyncio.Event()
+
+    async def answer(connection: Connection, request: Request) -> None:
+        said = {"choices": [{"index": 0, "delta": {"content": "all"}, "finish_reason": "stop"}]}
+        await connection.send(head(200, "text/event-stream") + event(said))
+        while not left.is_set():
+            await connection.send(b"event: ping\ndata: {}\n\n")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await left.wait()
+        connection.close()
+
+    async with chat_with(answer) as chat, asyncio.timeout(10):
+        chunks = await streamed(chat, asks())
+        left.set()
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == ["stop"]
+
+
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_native_id_is_that_of_its_event_however_the_stream_is_cut(together: bool) -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        ids = ("", "first", "", "second")
+        each = [
+            event({**({"id": native} if native else {}), "choices": [{"index": 0, "delta": {"content": f"n{place}"}}]})
+            for place, native in enumerate(ids)
+        ]
+        each.append(event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+        await connection.send(head(200, "text/event-stream", "Connection: close"))
+        for part in [b"".join(each)] if together else each:
+            await connection.send(part)
+            await asyncio.sleep(0.02)
+        connection.close()
+
+    async with chat_with(answer) as chat:
+        chunks = await streamed(chat, asks())
+    assert [chunk.native_response_id for chunk in chunks] == ["", "first", "first", "second", "second"]
+
+
 def says(text: str, **more: Any) -> bytes:
     choice = {"index": 0, "delta": {"content": text}, **more}
     return b"data: %b\n\n" % json.dumps({"id": "r", "choices": [choice]}).encode()

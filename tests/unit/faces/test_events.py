@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk, ChunkChoice, Delta, Usage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +50,8 @@ def runs(draw: st.DrawFn) -> Run:
 @given(st.lists(runs(), max_size=8), st.integers(1, 3))
 def test_events_are_the_codecs(stream: list[Run], together: int) -> None:
     expected = b"".join(b"data: %b\n\n" % codec.encode(chunk) for run in stream for chunk in run.chunks())
+    for end in "\u2028\u2029\u0085":
+        expected = expected.replace(end.encode(), rb"\u%04x" % ord(end))
     encoder = EventEncoder()
     pieces = [stream[at : at + together] for at in range(0, len(stream), together)]
     assert b"".join(encoder.encode(piece) for piece in pieces) == expected
@@ -75,6 +79,16 @@ def test_texts_alone_are_events_once_it_is_known_what_they_are_written_as() -> N
     assert encoder.again(["b", '","']) == first.replace(b'"a"', b'"b"') + first.replace(b'"a"', b'"\\",\\""')
     encoder.encode([Run(ChatCompletionChunk(id="chatcmpl-1"), [])])
     assert encoder.again(["b"]) is None
+
+
+def test_an_event_is_one_line_also_for_those_who_read_lines_of_text() -> None:
+    text = "".join(map(chr, range(0x20000)))[:0xD800] + "\U0001f600"
+    encoder = EventEncoder()
+    for _ in range(2):  # the second is written from the first
+        chunk = ChatCompletionChunk(id="chatcmpl-1", choices=[ChunkChoice(delta=Delta(content=text))])
+        lines = encoder.encode([Run(chunk, [text])]).decode().splitlines()
+        assert [line[:6] for line in lines] == ["data: ", "", "data: ", ""]
+        assert [json.loads(line[6:])["choices"][0]["delta"]["content"] for line in lines[::2]] == [text, text]
 
 
 def copied(chunk: ChatCompletionChunk) -> ChatCompletionChunk:
