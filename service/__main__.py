@@ -5,7 +5,10 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # Until the supervisor listens to it, Ctrl-C ends the process at once, without a traceback of what it imported.
+    # Until the supervisor listens to it, a reload is nothing to do: what is started reads the newest file.
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Until then Ctrl-C ends the process at once, without a traceback of what it imported.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,7 @@ def check(content: bytes, path: str | None, environ: Mapping[str, str]) -> Confi
         tree = _served(tree)
     _add_key(tree, environ.get("GATEWAY_KEY", "").strip(), mistakes)
     _check_references(tree, mistakes)
+    _use_copies(tree, environ.get("GATEWAY_CA_DIR"))
     _check_certificates(tree, mistakes)
     try:
         config = Config.model_validate(tree)
@@ -120,7 +122,9 @@ def _parse(content: bytes, origin: str) -> dict[str, Any]:
         mark = error.problem_mark
         place = f"{origin}, line {mark.line + 1}" if mark else origin
         raise ConfigError([f"{place}: {error.problem or 'not valid YAML'}"]) from None
-    except yaml.YAMLError:
+    except RecursionError:
+        raise ConfigError([f"{origin}: nested too deep"]) from None
+    except (yaml.YAMLError, ValueError, KeyError):  # PyYAML's own for `!!int x`, `!!float x`, `!!bool x`
         raise ConfigError([f"{origin}: not valid YAML"]) from None
     if repeated:
         raise ConfigError(repeated)
@@ -212,6 +216,20 @@ def _check_references(tree: Mapping[str, Any], mistakes: _Mistakes) -> None:
                 mistakes.add(("keys", number, field), f"the same as of keys[{first[field, value]}]")
 
 
+def copy_of(folder: Path, file: str) -> Path:
+    """Return where in a folder the copy of a file of certificates is."""
+    return folder / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.pem"
+
+
+def _use_copies(tree: Mapping[str, Any], folder: str | None) -> None:
+    """Name each `ca_file`'s copy in the folder, if there is one: what was checked is what is used."""
+    providers = tree.get("providers")
+    for provider in providers.values() if folder and isinstance(providers, dict) else ():
+        file = provider.get("ca_file") if isinstance(provider, dict) else None
+        if isinstance(file, str) and (copy := copy_of(Path(folder or ""), file)).exists():
+            provider["ca_file"] = str(copy)
+
+
 def _check_certificates(tree: Mapping[str, Any], mistakes: _Mistakes) -> None:
     """Tell each `ca_file` that no certificates can be loaded from."""
     providers = tree.get("providers")
@@ -264,7 +282,10 @@ def _moved(place: Place, text: str) -> tuple[Place, str]:
 def _existing(place: Place, tree: Any) -> Place:
     """Return a place without what the checks add to it, such as the alternatives of `workers`, or `[key]`."""
     for number, part in enumerate(place):
-        is_there = isinstance(tree, list) or (isinstance(tree, dict) and part in tree)
+        if isinstance(tree, list):
+            is_there = isinstance(part, int) and part < len(tree)
+        else:
+            is_there = isinstance(tree, dict) and part in tree
         if not is_there:
             return place[:number]
         tree = tree[part]

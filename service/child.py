@@ -78,10 +78,11 @@ class Spares:
         taken.stdin.write(f"{order}\n".encode())
         return taken
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the process that waits."""
         if self._waiting is not None and self._waiting.returncode is None:
             self._waiting.kill()
+            await self._waiting.wait()
 
 
 class Child:

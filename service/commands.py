@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import sys
+from contextlib import suppress
 from typing import Any
 
+from service import telemetry
 from service.settings import StartError, load, settings_from
 from service.supervisor import Supervisor, report
+
+_MOST_FILES = 1 << 20
 
 
 def main() -> int:
@@ -46,7 +51,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(with_edge: bool) -> int:
+    telemetry.configure(os.environ)
+    _open_more_files()
     return asyncio.run(Supervisor(settings_from(os.environ), with_edge).run())
+
+
+def _open_more_files() -> None:
+    """Let this process, and what it starts, have as many files and connections open as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # a system may have a limit that it does not tell
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _check() -> int:
@@ -67,6 +83,7 @@ def _worker(address: str | None, index: int) -> int:
         if not place:  # the supervisor has no use for this worker
             return 0
         index = int(place)
+    _open_more_files()
     server.run(server.settings_from(address, index))
     return 0
 

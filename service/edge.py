@@ -16,6 +16,8 @@ from service.addresses import on_loopback
 
 _TLS_CONTEXT = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 _FILTER_CONFIG = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
+_ADMIN_S = 1.0
+"""An Envoy that hangs does not answer within this."""
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -87,18 +89,21 @@ def command(config: Path, threads: int) -> Sequence[str] | None:
 async def counter(admin_socket: Path, name: str) -> int | None:
     """Return one of Envoy's counters; None while Envoy does not answer or does not have it yet."""
     try:
-        reader, writer = await asyncio.open_unix_connection(str(admin_socket))
-    except OSError:
+        async with asyncio.timeout(_ADMIN_S):
+            answer = await _asked(admin_socket, f"/stats?filter=^{name}$")
+    except OSError:  # a timeout is one, too
         return None
-    try:
-        writer.write(f"GET /stats?filter=^{name}$ HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
-        answer = (await reader.read()).decode()
-    except OSError:
-        return None
-    finally:
-        writer.close()
     _, found, rest = answer.partition(f"{name}: ")
     return int(rest.split()[0]) if found else None
+
+
+async def _asked(admin_socket: Path, path: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(str(admin_socket))
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
 
 
 def worker_socket(folder: str | Path, place: int) -> Path:

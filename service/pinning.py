@@ -83,6 +83,10 @@ class Pinning:
         self.pinned, self._from = True, now
         return True
 
+    def undo(self) -> None:
+        """Take back what was to be done: it could not be."""
+        self.pinned = not self.pinned
+
 
 class Pinner:
     """Does it, for the process and the event loop's thread that make it."""
@@ -108,11 +112,14 @@ class Pinner:
             self._timer.cancel()
 
     def _look(self) -> None:
+        pin = None
         try:
             pin = self._pinning.look(self._loop.time(), _read())
             if pin is not None:
                 self._allowed = _move({_cpu()} if pin else self._allowed, self._allowed)
         except OSError as error:  # no file can be opened, or a sandbox has its own mind: the next look may do better
+            if pin is not None:
+                self._pinning.undo()
             log.warning("threads are neither pinned nor let go", extra={"facts": {"error": str(error)}})
         self._timer = self._loop.call_later(_LOOK_S, self._look)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from service import edge
+from service import catalogue, edge
 from service.settings import StartError
 
 _LONGEST_SOCKET = 107
@@ -28,6 +29,7 @@ class RunDir:
         self.envoy_log = self.path / "envoy.log"
         self.access_log = self.path / "access.log"
         self.config = self.path / "config.yaml"
+        self.certificates = self.path / "certificates"
         self.limits = self.path / "limits"
         self.sent = self.path / "sent"
         if self.sockets and len(os.fsencode(self.sockets[-1])) > _LONGEST_SOCKET:
@@ -45,13 +47,19 @@ class RunDir:
             self._lock.close()
             raise StartError(f"another gateway runs in {whole}; GATEWAY_RUN_DIR sets another folder") from error
 
-    def keep_config(self, content: bytes) -> None:
-        """Keep the configuration that was checked. Raises OSError, and then the one before stays."""
-        fresh = self.config.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        fresh.touch(mode=0o600, exist_ok=False)
-        fresh.write_bytes(content)
-        fresh.replace(self.config)
+    def keep_config(self, content: bytes, certificates: Iterable[str] = ()) -> None:
+        """Keep the configuration that was checked, and the files of certificates that it names.
+
+        Raises OSError, and then the configuration before stays.
+        """
+        self.certificates.mkdir(mode=0o700, exist_ok=True)
+        for file in certificates:
+            _replace(catalogue.copy_of(self.certificates, file), Path(file).read_bytes())
+        _replace(self.config, content)
+
+    def unusable(self, error: OSError) -> StartError:
+        """Return what an error within the folder means for the person who starts the gateway."""
+        return StartError(f"GATEWAY_RUN_DIR: {os.path.abspath(self.path)} cannot be used ({error.strerror})")
 
     def forget(self) -> None:
         """Delete what only workers that run at the same time have to tell each other."""
@@ -62,4 +70,13 @@ class RunDir:
         """Let others have the folder, without the configuration's copy."""
         self.forget()
         self.config.unlink(missing_ok=True)
+        shutil.rmtree(self.certificates, ignore_errors=True)
         self._lock.close()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600, exist_ok=False)
+    fresh.write_bytes(content)
+    fresh.replace(path)

@@ -103,8 +103,7 @@ async def serve(settings: WorkerSettings) -> None:
         loop.add_signal_handler(number, stop.set)
     with polite_threads():
         server, checks = make_server(CallInterceptor(runtime, sent), runtime, config)
-        if server.add_insecure_port(settings.address) == 0:
-            raise OSError(f"the address {settings.address} is taken")
+        server.add_insecure_port(settings.address)
         if sockets := settings.environ.get("GATEWAY_SOCKET_DIR"):
             # gRPC takes an address for a URL.
             server.add_insecure_port(f"unix:{quote(str(edge.worker_socket(sockets, settings.index)))}")

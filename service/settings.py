@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         grpc_host=environ.get("GRPC_HOST") or None,
         grpc_port=number("GRPC_PORT", 0, 65535),
         workers=number("GATEWAY_WORKERS", 1, MOST_WORKERS),
-        http_host=environ.get("HTTP_HOST") or "127.0.0.1",
+        http_host=_envoys(environ.get("HTTP_HOST") or "127.0.0.1"),
         http_port=8080 if http_port is None else http_port,
         run_dir=environ.get("GATEWAY_RUN_DIR") or None,
         tls_cert=environ.get("TLS_CERT") or None,
@@ -75,9 +76,18 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
             mistakes.append(f"CORS_ORIGINS: an origin such as https://chat.example.com is required, not {origin!r}")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         mistakes.append("TLS_CERT and TLS_KEY: both are required, or none")
+    elif settings.tls_cert and settings.tls_key:
+        for name, file in (("TLS_CERT", settings.tls_cert), ("TLS_KEY", settings.tls_key)):
+            if not os.access(file, os.R_OK):
+                mistakes.append(f"{name}: {file} cannot be read")
     if mistakes:
         raise StartError(*mistakes)
     return settings
+
+
+def _envoys(host: str) -> str:
+    """Return a host as Envoy takes it, which looks up no names."""
+    return "127.0.0.1" if host == "localhost" else host.strip("[]")
 
 
 def load(settings: Settings) -> tuple[Config, bytes]:

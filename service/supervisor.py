@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import hashlib
 import os
@@ -12,10 +13,12 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from service import edge
-from service.addresses import claim, listens, on_loopback, reachable
+from service.addresses import claim, in_url, listens, on_loopback, reachable
 from service.child import Child, Program, Spares, start
+from service.config import Config
 from service.run_dir import RunDir
 from service.settings import Settings, StartError, load, worker_count
+from service.telemetry import Writer
 
 _ROOT = Path(__file__).resolve().parent.parent
 _ENVOY = "Envoy"
@@ -26,6 +29,7 @@ _HOPELESS = 3
 _DRAIN_MARGIN_S = 5.0
 # Envoy may need so long to hand the last bytes to slow clients.
 _FLUSH_S = 5.0
+_STDOUT, _STDERR = 1, 2
 
 CURL = """\
 curl {url}/v1/chat/completions -H {authorization} -H 'Content-Type: application/json' -d '{{
@@ -42,19 +46,25 @@ class Supervisor:
         self._settings = settings
         config, content = load(settings)
         self._config = config
-        self._host = settings.grpc_host or config.server.host
+        self._known_keys = _knows_keys(config)
+        self._host = in_url(settings.grpc_host or config.server.host)
         first = config.server.port if settings.grpc_port is None else settings.grpc_port
         count = worker_count(settings, config, _cpus())
-        self._http_port = claim(settings.http_host, settings.http_port, "HTTP_PORT") if with_edge else None
+        self._http_port = claim(settings.http_host, settings.http_port, "HTTP") if with_edge else None
         offsets = range(count) if first else [0] * count
-        self._ports = [claim(self._host, first + offset, "GRPC_PORT") for offset in offsets]
+        self._ports = [claim(self._host, first + offset, "GRPC") for offset in offsets]
+        if self._http_port in self._ports:
+            raise StartError(f"HTTP_PORT and GRPC_PORT: {self._http_port} cannot be both")
         run_dir = settings.run_dir or _ROOT / ".run" / str(self._http_port or self._ports[0])
         self._run_dir = RunDir(run_dir, count if with_edge else 0)
         self._spares = self._make_spares()
         self._workers = [self._worker(place, port) for place, port in enumerate(self._ports)]
         self._envoy = self._make_envoy(self._http_port) if self._http_port else None
         self._children = [*self._workers, self._envoy] if self._envoy else self._workers
-        self._keep(content)
+        try:
+            self._keep(content, config)
+        except OSError as error:
+            raise self._run_dir.unusable(error) from error
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
 
@@ -66,16 +76,18 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._run_dir.forget()
         running = [asyncio.ensure_future(child.keep_running()) for child in self._children]
+        for task in running:
+            task.add_done_callback(self._on_end)
         try:
             if not await _sooner(self._until_ready(), self._stop.wait()):
-                print(self._greeting(), flush=True)
+                _writer(_STDOUT).put(f"{self._greeting()}\n".encode())
                 await self._spares.prepare()
                 await self._stop.wait()
             return await _sooner(self._drain(running), self._force.wait())
         finally:
-            self._spares.close()
             for child in self._children:
                 child.stop(signal.SIGKILL)
+            await self._spares.close()
             await asyncio.gather(*running)
             self._run_dir.close()
 
@@ -110,11 +122,18 @@ class Supervisor:
         """Drain at the first signal; end at once at the second."""
         (self._force if self._stop.is_set() else self._stop).set()
 
+    def _on_end(self, running: asyncio.Future[None]) -> None:
+        """Drain, and end with the error, where a process is not kept running any more because of one."""
+        if not running.cancelled() and running.exception() is not None:
+            self._stop.set()
+
     def _reload(self) -> None:
         """Hand a good new configuration to the workers; a bad one changes nothing."""
         try:
             config, content = load(self._settings)
-            self._keep(content)
+            if self._envoy and _knows_keys(config) and not self._known_keys:
+                raise StartError("keys: local_only is for a gateway that started with such a key; start it again")
+            self._keep(content, config)
         except (StartError, OSError) as error:
             report("the configuration is not reloaded; the old one goes on serving", str(error))
             return
@@ -122,10 +141,12 @@ class Supervisor:
         for worker in self._workers:
             worker.send(signal.SIGHUP)
 
-    def _keep(self, content: bytes) -> None:
+    def _keep(self, content: bytes, config: Config) -> None:
         """Keep what was checked: a worker that is started again never reads a bad newer file."""
         if self._settings.config is not None:
-            self._run_dir.keep_config(content)
+            self._run_dir.keep_config(
+                content, filter(None, (provider.ca_file for provider in config.providers.values()))
+            )
 
     def _make_spares(self) -> Spares:
         # glibc keeps an arena for each thread, and large bodies would leave holes in all of them; of each size it keeps
@@ -145,6 +166,7 @@ class Supervisor:
         environ.pop("GATEWAY_CONFIG", None)
         if self._settings.config is not None:
             environ["GATEWAY_CONFIG"] = str(self._run_dir.config)
+            environ["GATEWAY_CA_DIR"] = str(self._run_dir.certificates)
         return Spares(Program((sys.executable, "-m", "service", "worker"), environ), report)
 
     def _worker(self, place: int, port: int) -> Child:
@@ -166,10 +188,13 @@ class Supervisor:
             tls_cert=settings.tls_cert,
             tls_key=settings.tls_key,
             cors_origins=settings.cors_origins,
-            known_keys=any(key.local_only for key in self._config.keys),
+            known_keys=self._known_keys,
             max_heap_bytes=settings.max_heap_bytes,
         )
-        run_dir.envoy_config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
+        try:
+            run_dir.envoy_config.write_text(edge.render((_ROOT / "envoy" / "envoy.yaml").read_text(), place))
+        except OSError as error:
+            raise run_dir.unusable(error) from error
         logs = {"stdout": run_dir.access_log, "stderr": run_dir.envoy_log}
         return Child(_ENVOY, functools.partial(start, Program(command, settings.environ, **logs)), report)
 
@@ -178,7 +203,7 @@ class Supervisor:
         if self._http_port is None:
             return f"Chat Gateway is ready: {workers}, gRPC at {self._host}:{','.join(map(str, self._ports))}"
         scheme = "https" if self._settings.tls_cert else "http"
-        url = f"{scheme}://{reachable(self._settings.http_host)}:{self._http_port}"
+        url = f"{scheme}://{in_url(reachable(self._settings.http_host))}:{self._http_port}"
         models, local_key = self._config.models, hashlib.sha256(b"sk-local").hexdigest()
         model = "local/simulator" if "local/simulator" in models else next(iter(models), "")
         closed = on_loopback(self._settings.http_host, self._host)
@@ -189,8 +214,20 @@ class Supervisor:
 
 
 def report(*sentences: str) -> None:
-    """Tell the person who started the gateway."""
-    print(*sentences, sep="\n", file=sys.stderr, flush=True)
+    """Tell the person who started the gateway. Nobody waits for that: the pipe may be full, or its reader gone."""
+    _writer(_STDERR).put("".join(f"{sentence}\n" for sentence in sentences).encode(errors="backslashreplace"))
+
+
+@functools.cache
+def _writer(file: int) -> Writer:
+    writer = Writer(file)
+    atexit.register(writer.flush)
+    return writer
+
+
+def _knows_keys(config: Config) -> bool:
+    """Say whether there are keys that are no secret."""
+    return any(key.local_only for key in config.keys)
 
 
 async def _sooner(first: Coroutine[None, None, object], second: Coroutine[None, None, object]) -> bool:

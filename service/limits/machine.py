@@ -58,8 +58,10 @@ class MachineStore:
         self._file = _open(path)
         self._lock()
         try:
-            if os.fstat(self._file).st_size < _FILE_BYTES:
-                os.ftruncate(self._file, _FILE_BYTES)
+            # Written, not only made longer: a full file system says so here, and does not kill the worker later.
+            missing = _FILE_BYTES - os.fstat(self._file).st_size
+            if missing > 0:
+                os.pwrite(self._file, bytes(missing), _FILE_BYTES - missing)
             self._memory = mmap.mmap(self._file, _FILE_BYTES)
             found = self._memory[: len(_MAGIC)]
             if found != _MAGIC:

@@ -219,7 +219,9 @@ class SharedStore:
             await self._redis.set(self._life(self._worker), 1, ex=_LIFE)
             return
         await self._redis.delete(self._life(self._worker))
-        self._worker = secrets.token_hex(8)
+        worker = secrets.token_hex(8)
+        await self._redis.set(self._life(worker), 1, ex=_LIFE)  # a full one deletes, and takes nothing
+        self._worker = worker
         self.lost = False
         log.warning("redis is back: limits are shared again")
 

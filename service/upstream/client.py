@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from service.config import Provider
-from service.errors import ProviderFailure
+from service.errors import GatewayError, ProviderFailure
 from service.upstream.address import Address, address
 from service.upstream.connection import Connection, Lost, Malformed
 from service.upstream.gathering import Gathering
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _HEADERS: Mapping[str, str] = MappingProxyType(
     {"user-agent": "chat-gateway", "accept": "*/*", "accept-encoding": "identity"}
 )
+
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""What keeps this machine from connecting, to whomever."""
 
 
 class Upstream:
@@ -79,6 +83,7 @@ class Upstream:
 
         Raises (on entering):
             ProviderFailure: CONNECTION, TIMEOUT, or MALFORMED (no valid HTTP).
+            GatewayError: overloaded, this machine has no connections left.
         """
         config = self._providers[provider]
         player = self._players.get(config.dialect)
@@ -149,6 +154,9 @@ class _Call:
             return await self._exchange(await self._connect(to, sent_at), sent_at, head)
         except (Lost, Malformed, OSError) as error:
             self._end()
+            if isinstance(error, OSError) and error.errno in _OURS:
+                text = "The gateway has no connections left to call providers with; send the request again later."
+                raise GatewayError("overloaded", text, retry_after=1) from None
             raise self._failure(error) from None
         except BaseException:
             self._end()

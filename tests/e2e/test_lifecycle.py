@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +22,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import StartGateway
-from tests.e2e.running import ROOT, START_S, Gateway, clean_environ, start_gateway, wait_until
+from tests.e2e.running import ROOT, START_S, Gateway, clean_environ, free_port, start_gateway, wait_until
 from tests.fakes.openai import completion
 from tests.fakes.wire import Connection, Request, event, head, serve, whole
 
@@ -402,3 +405,127 @@ def test_a_worker_with_work_keeps_its_threads_on_one_cpu(gateway_of: StartGatewa
             for _ in range(20):
                 assert client.post(CHAT, json=ask()).status_code == 200
     assert (len(seen) == 1) is pin
+
+
+@pytest.mark.parametrize("reader", ["gone", "stuck"])
+def test_workers_are_started_again_though_nobody_reads_what_is_said(short_dir: Callable[[], Path], reader: str) -> None:
+    run_dir = short_dir()
+    read_end, write_end = os.pipe()
+    if reader == "stuck":
+        os.set_blocking(write_end, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write_end, b"x" * 65536)
+        os.set_blocking(write_end, True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"],
+        cwd=ROOT,
+        env={**clean_environ(), "GRPC_PORT": "0", "GATEWAY_WORKERS": "1", "GATEWAY_RUN_DIR": str(run_dir)},
+        stdout=subprocess.PIPE,
+        stderr=write_end,
+        text=True,
+    )
+    os.close(write_end)
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().rpartition(":")[2])
+        if reader == "gone":
+            os.close(read_end)
+        gateway = Gateway("", process, run_dir)
+        for _ in range(2):
+            old = gateway.workers[port]
+            os.kill(old, signal.SIGKILL)
+            wait_until(lambda old=old: gateway.workers.get(port, old) != old, START_S)  # type: ignore[misc]
+        assert gateway.stop() == 0
+    finally:
+        process.kill()
+        process.wait()
+        if reader == "stuck":
+            os.close(read_end)
+
+
+def test_an_envoy_that_hangs_does_not_hold_up_the_end(gateway_of: StartGateway) -> None:
+    gateway = gateway_of(config("http://127.0.0.1:1", "m", drain="1s"))
+    envoy = gateway.envoy
+    os.kill(envoy, signal.SIGSTOP)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(START_S) == 0
+    assert not Path(f"/proc/{envoy}").exists()
+
+
+def test_processes_may_have_as_many_files_open_as_the_system_allows(gateway_of: StartGateway) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        gateway = gateway_of()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = str(min(hard, 1 << 20))
+    for pid in (gateway.process.pid, *gateway.workers.values()):
+        (line,) = [line for line in Path(f"/proc/{pid}/limits").read_text().splitlines() if "open files" in line]
+        assert line.split()[3] == most
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"HTTP_HOST": "198.51.100.7"}, "HTTP_HOST sets another"),
+        ({"GRPC_PORT": "65535", "GATEWAY_WORKERS": "2"}, "GRPC_PORT: each worker has a port, and 65536 is beyond"),
+        (
+            {"TLS_CERT": "/nowhere/cert.pem", "TLS_KEY": "/nowhere/key.pem"},
+            "TLS_CERT: /nowhere/cert.pem cannot be read",
+        ),
+    ],
+)
+def test_addresses_and_files_that_cannot_be_used_are_said_in_a_sentence(
+    short_dir: Callable[[], Path], environ: Mapping[str, str], said: str
+) -> None:
+    free = {"HTTP_PORT": "0", "GRPC_PORT": "0", "GATEWAY_RUN_DIR": str(short_dir())}
+    ended = run({**free, **environ}, "--edge")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_one_port_is_not_two(taken_port: int, short_dir: Callable[[], Path]) -> None:
+    port = str(free_port())
+    ended = run({"HTTP_PORT": port, "GRPC_PORT": port, "GATEWAY_RUN_DIR": str(short_dir())}, "--edge")
+    assert (ended.returncode, ended.stderr) == (1, f"HTTP_PORT and GRPC_PORT: {port} cannot be both\n")
+
+
+def test_localhost_is_a_host(gateway_of: StartGateway) -> None:
+    gateway = gateway_of(None, {"HTTP_HOST": "localhost", "GRPC_HOST": "localhost"})
+    assert httpx.get(f"{gateway.url}/livez").status_code == 200
+
+
+def test_an_early_reload_does_not_end_it(short_dir: Callable[[], Path]) -> None:
+    environ = {**clean_environ(), "HTTP_PORT": "0", "GRPC_PORT": "0", "GATEWAY_RUN_DIR": str(short_dir())}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "--edge"],
+        cwd=ROOT,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        ready = threading.Thread(target=process.stdout.readline)
+        ready.start()
+        while ready.is_alive():
+            if _ignores(process.pid, signal.SIGHUP):
+                process.send_signal(signal.SIGHUP)
+            ready.join(0.02)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(START_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ignores(pid: int, number: signal.Signals) -> bool:
+    """Say whether a process ignores a signal, or has a handler for it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigIgn", "SigCgt"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -54,6 +55,41 @@ def test_certificates_that_cannot_be_loaded_are_refused(gateway_of: StartGateway
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: gateway.workers.get(port, pid) != pid, START_S)
     assert served(gateway) == {"old"}
+
+
+def test_certificates_that_went_bad_are_not_read_again_by_workers_that_start_later(gateway_of: StartGateway) -> None:
+    with trustme_pem() as file:
+        gateway = gateway_of(config("m", ca_file=str(file)))
+        file.write_text("in the middle of being replaced")
+        gateway.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "not reloaded" in gateway.log, 5)
+        for port, pid in gateway.workers.items():
+            os.kill(pid, signal.SIGKILL)
+            wait_until(lambda port=port, pid=pid: gateway.workers.get(port, pid) != pid, START_S)  # type: ignore[misc]
+        assert served(gateway) == {"m"}
+        copies = list((gateway.run_dir / "certificates").iterdir())
+        assert len(copies) == 1
+        gateway.stop()
+        assert not (gateway.run_dir / "certificates").exists()
+
+
+def test_keys_that_everybody_knows_come_only_with_a_start(gateway_of: StartGateway) -> None:
+    """Envoy serves local names alone then, and is told so once."""
+    gateway = gateway_of(config("m"))
+    local = {"name": "local", "sha256": hashlib.sha256(b"sk-local").hexdigest(), "local_only": True}
+    (gateway.run_dir / "gateway.yaml").write_text(json.dumps({**json.loads(config("m")), "keys": [local]}))
+    gateway.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "not reloaded" in gateway.log, 5)
+    assert "local_only" in gateway.log
+    headers = {"authorization": "Bearer sk-local", "host": "evil.example"}
+    assert httpx.get(f"{gateway.url}/v1/models", headers=headers).status_code == 401
+
+
+@contextmanager
+def trustme_pem() -> Iterator[Path]:
+    """Give a file with a certificate of an authority."""
+    with trustme.CA().cert_pem.tempfile() as name:
+        yield Path(name)
 
 
 def test_what_was_checked_is_what_is_served(gateway_of: StartGateway) -> None:

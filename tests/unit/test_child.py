@@ -85,4 +85,4 @@ async def test_a_spare_that_cannot_be_started_is_reported_and_no_obstacle() -> N
     assert reports == ["nothing waits ahead of need: it cannot be started (No such file or directory)"]
     with pytest.raises(FileNotFoundError):
         await spares.take("order")
-    spares.close()
+    await spares.close()
