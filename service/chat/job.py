@@ -64,6 +64,8 @@ class Job:
         self._native_id = ""
         self._tier = ""
         self._turn_usage: Usage | None = None
+        self._beside_usage: ChatCompletionChunk | None = None
+        """What the provider's chunk of usage said beside it: it belongs into ours, where that is asked for."""
         self._settled = 0
         """How many attempts there were when usage was last told: what they used is known."""
         self._broke_off = False
@@ -132,7 +134,7 @@ class Job:
         passes_through = not (self._loop.active or self._options.upstream_response)
         while True:
             target, turn = await self._attempts.open(self._request)
-            self._native_id, self._tier, self._turn_usage = "", "", None
+            self._native_id, self._tier, self._turn_usage, self._beside_usage = "", "", None, None
             if passes_through:
                 turn.stream.offer_to(take)
             try:
@@ -209,6 +211,9 @@ class Job:
             self._turn_usage = Usage()
             self._turn_usage.CopyFrom(chunk.usage)
             chunk.ClearField("usage")
+            if not chunk.choices:
+                self._beside_usage = chunk
+                return False
         left = through.through(chunk) if self._loop.active else bool(chunk.choices)
         return left or bool(chunk.extra) or chunk.HasField("moderation")
 
@@ -232,6 +237,8 @@ class Job:
         if self._options.stream_usage:
             usage = self._record.final_usage()
             if usage is not None:
+                if self._beside_usage is not None:
+                    last.MergeFrom(self._beside_usage)
                 last.usage.CopyFrom(usage)
         return last if last.ListFields() else None
 

@@ -294,6 +294,9 @@ def _check_tool_choice(
                 kind, chosen, path = _CLOCK, clock, "tool_choice"
             case "allowed_tools":
                 references = choice.allowed_tools.allowed_tools.tools
+                if not references:
+                    path = "tool_choice.allowed_tools.tools"
+                    raise GatewayError("out_of_range", f"{path} needs an item: none is allowed otherwise", param=path)
                 references[:] = _checked_references(references, clock, _offered(request, tools))
                 return
             case _:
@@ -336,6 +339,7 @@ def _offered(request: CreateChatCompletionRequest, tools: Mapping[str, Any]) -> 
 
 def _check_offered(offered: Set[tuple[str, str]], kind: str, name: str, path: str) -> None:
     if (kind, name) not in offered:
+        name = "gateway:datetime" if kind == _CLOCK else name
         raise GatewayError("invalid_value", f"tool_choice names {name}, which is not in tools", param=path)
 
 

@@ -84,6 +84,12 @@ ENUMS: Sequence[Bad] = (
     Bad("imageConfig", {"imageSize": "8K"}, "invalid_value", "imageConfig.imageSize"),
     Bad(
         "tool_choice",
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+        "out_of_range",
+        "tool_choice.allowed_tools.tools",
+    ),
+    Bad(
+        "tool_choice",
         {"type": "allowed_tools", "allowed_tools": {"mode": "none", "tools": []}},
         "invalid_value",
         "tool_choice.allowed_tools.mode",

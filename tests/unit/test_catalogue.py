@@ -277,6 +277,15 @@ def test_certificates_that_can_be_loaded_are_none(tmp_path: Path) -> None:
         ("providers: {}\nmodels: {}\n---\nx: 1", ["FILE, line 3: but found another document"]),
         ("a: &a [*a]", ["FILE, line 1: an anchor contains itself"]),
         ("a: \x07", ["FILE: not valid YAML"]),
+        ("a: !!int x", ["FILE: not valid YAML"]),
+        ("a: !!float x", ["FILE: not valid YAML"]),
+        ("a: !!bool x", ["FILE: not valid YAML"]),
+        ("a: " + "9" * 5000, ["FILE: not valid YAML"]),
+        ("a: " + "[" * 3000 + "]" * 3000, ["FILE: nested too deep"]),
+        (
+            "server: {workers: []}\nproviders: {}\nmodels: {}\n",
+            ["server.workers: Input should be a valid integer, or: Input should be 'auto'"],
+        ),
         (
             "providers: {}\nmodels: {}\nkeys:\n  - name: a\n    name: b\nproviders: {}\n",
             [

@@ -86,6 +86,14 @@ def test_after_a_long_time_in_one_place_the_pause_is_short_again() -> None:
         assert spent.seconds(2, CROWDED) == [False, True]
 
 
+def test_what_could_not_be_done_is_tried_again() -> None:
+    spent = Spent()
+    assert spent.second(ALONE) is True
+    spent.pinning.undo()
+    assert spent.second(ALONE) is True
+    assert spent.second(ALONE) is None
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have CPUs of their own on Linux")
 def test_all_threads_are_moved() -> None:
     ended = subprocess.run([sys.executable, "-c", MOVES], capture_output=True, text=True, timeout=60, check=False)

@@ -41,8 +41,6 @@ def tool_fields(
     if allowed.HasField("allowed_tools"):
         names = _allowed_names(allowed.allowed_tools)
         tools = [tool for tool in tools if tool.function.function.name in names]
-        if not tools:
-            return {"tools": [_tool(tool, strict, report) for tool in request.tools], "tool_choice": {"type": "none"}}
     fields: dict[str, Any] = {"tools": [_tool(tool, strict, report) for tool in tools]}
     choice = _choice(request)
     if one_at_a_time and choice.get("type") != "none":

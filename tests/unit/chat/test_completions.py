@@ -404,6 +404,23 @@ async def test_what_says_nothing_after_the_end_does_not_hold_it_up() -> None:
     assert [chunk.choices[0].finish_reason for chunk in chunks] == ["stop"]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+async def test_what_stands_beside_usage_is_in_the_usage_chunk_and_without_one_there_is_none(asked: bool) -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        said = {"choices": [{"index": 0, "delta": {"content": "all"}, "finish_reason": "stop"}]}
+        beside = {"service_tier": "flex", "system_fingerprint": "fp", "x_groq": {"id": "r"}, "choices": []}
+        sent = event(said) + event({**beside, "usage": USAGE}) + event("[DONE]")
+        await connection.send(head(200, "text/event-stream", "Connection: close") + sent)
+        connection.close()
+
+    async with chat_with(answer) as chat:
+        options = StreamOptions(include_usage=True) if asked else None
+        text, *rest = await streamed(chat, asks(stream_options=options))
+    assert text.choices[0].delta.content == "all"
+    told = [(c.service_tier, c.system_fingerprint, dict(c.extra), c.usage.total_tokens, len(c.choices)) for c in rest]
+    assert told == ([("flex", "fp", {"x_groq": '{"id":"r"}'}, USAGE["total_tokens"], 0)] if asked else [])
+
+
 @pytest.mark.parametrize("together", [True, False])
 async def test_a_native_id_is_that_of_its_event_however_the_stream_is_cut(together: bool) -> None:
     async def answer(connection: Connection, request: Request) -> None:

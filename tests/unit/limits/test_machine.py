@@ -127,6 +127,12 @@ def test_a_file_of_another_form_is_begun_anew(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_a_file_is_all_there_so_that_a_full_disk_is_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "limits"
+    MachineStore(str(path), 0).close()
+    assert path.stat().st_blocks * 512 >= path.stat().st_size > 0
+
+
 def test_an_index_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="index"):
         MachineStore(None, MOST_WORKERS)

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from service.config import Config, Key
 from service.errors import GatewayError
 from service.limits import Limiter
+from service.limits.shared import BEAT
 from tests.fakes.redis_server import BINARY, PASSWORD, RedisServer
 
 TOKENS = 100
@@ -202,6 +203,33 @@ async def test_redis_goes_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptu
     messages = [record.getMessage() for record in caplog.records if record.name == "gateway.limits"]
     assert messages == ["redis is lost: limits are local", "redis is back: limits are shared again"]
     assert PASSWORD not in caplog.text
+
+
+async def test_a_redis_that_takes_nothing_more_is_lost_until_it_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It deletes, and answers a ping: neither says that it can be written to."""
+    caplog.set_level(logging.INFO, "gateway.limits")
+    server = RedisServer(tmp_path)
+    server.start()
+    limiter = replica(server)
+    try:
+        async with Redis.from_url(server.url) as client:
+            await (await limiter.acquire(key(requests_per_minute=9), TOKENS)).release(5)
+            await client.config_set("maxmemory", 1)
+            await (await limiter.acquire(key(requests_per_minute=9), TOKENS)).release(5)
+            await asyncio.sleep(3 * BEAT)
+            assert limiter.notes() == ("redis: limits are local",)
+            await client.config_set("maxmemory", 0)
+            until = time.monotonic() + 5
+            while limiter.notes():
+                assert time.monotonic() < until
+                await asyncio.sleep(0.05)
+    finally:
+        await limiter.close()
+        server.stop()
+    messages = [record.getMessage() for record in caplog.records if record.name == "gateway.limits"]
+    assert messages == ["redis is lost: limits are local", "redis is back: limits are shared again"]
 
 
 async def test_a_redis_that_does_not_answer_is_not_waited_for() -> None:

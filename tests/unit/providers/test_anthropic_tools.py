@@ -84,13 +84,6 @@ def test_tool_choice(fields: dict[str, Any], names: list[str], choice: dict[str,
     assert sent.dropped == ()
 
 
-def test_of_no_tools_that_are_allowed_none_is_called() -> None:
-    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
-    body, _ = encode(tools=[WEATHER, CLOCK], tool_choice=allowed, parallel_tool_calls=False)
-    assert [tool["name"] for tool in body["tools"]] == ["get_weather", "clock"]
-    assert body["tool_choice"] == {"type": "none"}
-
-
 def test_a_tool_choice_without_tools_is_dropped() -> None:
     body, sent = encode(tool_choice="auto")
     assert "tool_choice" not in body

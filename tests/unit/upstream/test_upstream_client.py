@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import resource
 import time
 import traceback
 import warnings
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from service.config import Provider
-from service.errors import FailureKind, ProviderFailure
+from service.errors import FailureKind, GatewayError, ProviderFailure
 from service.providers.dialect import UpstreamRequest
 from service.upstream import CallTimeouts, Response, Upstream
 from tests.fakes.authority import Authority
@@ -624,3 +626,23 @@ async def test_a_file_without_certificates_is_noticed_at_the_start(tmp_path: Pat
     for file in files:
         with pytest.raises(OSError):  # noqa: PT011 - ssl.SSLError and FileNotFoundError have no more in common
             Upstream({"acme": provider(ca_file=str(file))}, {})
+
+
+async def test_that_this_machine_has_no_files_left_is_no_failure_of_the_providers() -> None:
+    async def answer(connection: Connection, request: Request) -> None:
+        await connection.send(whole(200, {}))
+
+    async with client() as upstream, serve(answer) as server:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            with pytest.raises(GatewayError) as caught:
+                async with upstream.send("acme", post(server.url), PATIENT):
+                    pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        async with upstream.send("acme", post(server.url), PATIENT) as response:
+            assert response.status == 200
+    assert (caught.value.code, caught.value.retry_after) == ("overloaded", 1)
