@@ -56,6 +56,11 @@ class Runtime:
         """How many calls are in flight."""
         return len(self._running)
 
+    @property
+    def running(self) -> frozenset[asyncio.Task[Any]]:
+        """The tasks of the calls in flight."""
+        return frozenset(self._running)
+
     def enter(self, task: asyncio.Task[Any]) -> None:
         """Count a call that has begun, and runs as this task."""
         self._running.add(task)

@@ -8,10 +8,11 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import grpc
@@ -180,16 +181,17 @@ class _Worker:
             log.exception("reload failed")
             return
         runtime.snapshot = fresh
-        closing = asyncio.ensure_future(_close_later(old))
+        closing = asyncio.ensure_future(_close_after(runtime.running, old))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
         log.info("reloaded", extra={"facts": {"models": len(config.models), "keys": len(config.keys)}})
 
 
-async def _close_later(old: Snapshot) -> None:
-    """Close a replaced snapshot's connections once no call can still use them."""
+async def _close_after(calls: Collection[asyncio.Task[Any]], old: Snapshot) -> None:
+    """Close a replaced snapshot's connections once the calls have ended that may use them."""
     try:
-        await asyncio.sleep(max((p.timeouts.total for p in old.config.providers.values()), default=0.0))
+        if calls:
+            await asyncio.wait(calls)
     finally:
         await old.upstream.close()
 

@@ -131,7 +131,8 @@ class Supervisor:
         """Hand a good new configuration to the workers; a bad one changes nothing."""
         try:
             config, content = load(self._settings)
-            if self._envoy and _knows_keys(config) and not self._known_keys:
+            local = self._envoy is not None and on_loopback(self._settings.http_host)
+            if local and _knows_keys(config) and not self._known_keys:
                 raise StartError("keys: local_only is for a gateway that started with such a key; start it again")
             self._keep(content, config)
         except (StartError, OSError) as error:

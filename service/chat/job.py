@@ -212,8 +212,9 @@ class Job:
             self._turn_usage.CopyFrom(chunk.usage)
             chunk.ClearField("usage")
             if not chunk.choices:
-                self._beside_usage = chunk
-                return False
+                if self._options.stream_usage:
+                    self._beside_usage = chunk
+                return chunk.HasField("moderation") and not self._options.stream_usage
         left = through.through(chunk) if self._loop.active else bool(chunk.choices)
         return left or bool(chunk.extra) or chunk.HasField("moderation")
 
