@@ -240,6 +240,41 @@ async def test_sighup_takes_a_good_configuration_and_refuses_a_bad_one(gateway_o
         assert (await asyncio.to_thread(models)) == {"old new"}
 
 
+async def test_a_replaced_configuration_keeps_its_connections_for_its_last_calls_alone(
+    gateway_of: StartGateway,
+) -> None:
+    goes_on = asyncio.Event()
+
+    async def told(connection: Connection, request: Request) -> None:
+        if not request.json().get("stream"):
+            await connection.send(whole(200, completion()))
+            return
+        await connection.send(head(200, "text/event-stream", "Connection: close"))
+        await connection.send(event(_chunk({"content": "Well"}, None)))
+        await goes_on.wait()
+        await connection.send(event(_chunk({"content": ", yes"}, None)) + event(_chunk({}, "stop")) + event("[DONE]"))
+        connection.close()
+
+    async with serve(told) as provider, httpx.AsyncClient(headers=HEADERS, timeout=START_S) as client:
+        gateway = await asyncio.to_thread(gateway_of, config(provider.url, "m"), {"GATEWAY_WORKERS": "1"})
+        async with client.stream("POST", gateway.url + CHAT, json=ask(stream=True)) as stream:
+            lines = stream.aiter_lines()
+            assert "Well" in await anext(lines)
+            assert (await client.post(gateway.url + CHAT, json=ask())).status_code == 200
+            (gateway.run_dir / "gateway.yaml").write_text(config(provider.url, "m", "n"))
+            gateway.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(wait_until, lambda: '"reloaded"' in gateway.log, 5)
+            assert (await client.post(gateway.url + CHAT, json=ask("n"))).status_code == 200
+            _, kept, fresh = provider.connections
+            assert kept.hung_up_at is None
+            goes_on.set()
+            rest = "".join([line async for line in lines])
+        assert ", yes" in rest
+        assert "[DONE]" in rest
+        await asyncio.to_thread(wait_until, lambda: kept.hung_up_at is not None, 5)
+        assert fresh.hung_up_at is None
+
+
 def run(environ: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "service", *arguments]
     return subprocess.run(
