@@ -5,6 +5,10 @@ import signal
 import sys
 
 if __name__ == "__main__":
+    # What is closed would be the next file that is opened, and be written to.
+    while (opened := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(opened)
     # Until the supervisor listens to it, a reload is nothing to do: what is started reads the newest file.
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -50,11 +51,12 @@ class RunDir:
     def keep_config(self, content: bytes, certificates: Iterable[str] = ()) -> None:
         """Keep the configuration that was checked, and the files of certificates that it names.
 
-        Raises OSError, and then the configuration before stays.
+        Raises OSError, and then the configuration before stays; StartError where a file is not what was checked.
         """
         self.certificates.mkdir(mode=0o700, exist_ok=True)
-        for file in certificates:
-            _replace(catalogue.copy_of(self.certificates, file), Path(file).read_bytes())
+        read = [(file, _certificates(file)) for file in certificates]
+        for file, found in read:
+            _replace(catalogue.copy_of(self.certificates, file), found)
         _replace(self.config, content)
 
     def unusable(self, error: OSError) -> StartError:
@@ -72,6 +74,16 @@ class RunDir:
         self.config.unlink(missing_ok=True)
         shutil.rmtree(self.certificates, ignore_errors=True)
         self._lock.close()
+
+
+def _certificates(file: str) -> bytes:
+    """Return what a file holds, checked once more: it may have been replaced since. Raises StartError."""
+    try:
+        found = Path(file).read_bytes()
+        ssl.create_default_context(cadata=found.decode("ascii", "ignore"))
+    except OSError as error:  # ssl.SSLError is one
+        raise StartError(f"{file}: the certificates cannot be loaded any more ({error.strerror})") from error
+    return found
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from service import catalogue
 from service.config import MOST_WORKERS, Config
@@ -71,6 +72,10 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
     log = environ.get("GATEWAY_LOG", "").strip()
     if log and log.lower() not in LEVELS:
         mistakes.append(f"GATEWAY_LOG: one of {', '.join(LEVELS)} is required, not {log!r}")
+    try:
+        ip_address(settings.http_host)
+    except ValueError:
+        mistakes.append(f"HTTP_HOST: an IP address or localhost is required, not {settings.http_host!r}")
     for origin in settings.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             mistakes.append(f"CORS_ORIGINS: an origin such as https://chat.example.com is required, not {origin!r}")
@@ -87,7 +92,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
 
 def _envoys(host: str) -> str:
     """Return a host as Envoy takes it, which looks up no names."""
-    return "127.0.0.1" if host == "localhost" else host.strip("[]")
+    return "127.0.0.1" if host.lower() == "localhost" else host.strip("[]")
 
 
 def load(settings: Settings) -> tuple[Config, bytes]:

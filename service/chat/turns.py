@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import orjson
 from gateway.v1.chat_request_pb2 import CreateChatCompletionRequest
@@ -169,22 +170,24 @@ def number_anew(items: Iterable[ImageOutput | AudioOutput | ToolCall]) -> None:
 
 
 def joined_lists(messages: Sequence[AssistantMessage]) -> dict[str, str]:
-    """Return the lists in messages' unknown fields that all turns add to, numbered anew where they are numbered."""
+    """Return the lists in messages' unknown fields that all turns add to, numbered on where turns number their own."""
     lists: dict[str, str] = {}
-    for message in messages:
-        for name in _OF_ALL_TURNS:
-            if name in message.extra:
-                lists[name] = joined(lists.get(name), message.extra[name])
-    return {name: _numbered(text) for name, text in lists.items()} if len(messages) > 1 else lists
+    for name in _OF_ALL_TURNS:
+        count = 0
+        for text in [message.extra[name] for message in messages if name in message.extra]:
+            items = codec.parse(text.encode()) if len(messages) > 1 else None
+            if isinstance(items, list):
+                if count and _are_numbered(items):
+                    numbered = [{**item, "index": place} for place, item in enumerate(items, count)]
+                    text = codec.dumps(numbered).decode()
+                count += len(items)
+            lists[name] = joined(lists.get(name), text)
+    return lists
 
 
-def _numbered(text: str) -> str:
-    items = codec.parse(text.encode())
-    if isinstance(items, list):
-        for place, item in enumerate(items):
-            if isinstance(item, dict) and "index" in item:
-                item["index"] = place
-    return codec.dumps(items).decode()
+def _are_numbered(items: Sequence[Any]) -> bool:
+    """Say whether items are numbered by their places, as streams do it. Other numbers are the vendor's."""
+    return all(isinstance(item, dict) and item.get("index") == place for place, item in enumerate(items))
 
 
 class TurnFilter:

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from gateway.v1.chat_response_pb2 import ChatCompletionChunk
 
 from service import codec
+from service.faces.status import one_line_each
 from service.providers.dialect import Run
 
 # Within a string the quotes would be escaped, so this is a key and its value wherever it stands.
 _CONTENT = re.compile(rb'"content":"((?:[^"\\]|\\.)*+)"')
-
-_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
-"""What no event ends a line with, but Python's `str.splitlines` does, by which many clients read: within a string."""
 
 _MOST_MISSES = 8
 """Some providers put something new into each chunk: then there is nothing to learn."""
@@ -53,7 +51,7 @@ class EventEncoder:
             for text in texts:
                 chunk.choices[0].delta.content = text
                 events.append(self._event(chunk))
-        return _in_lines(events[0] if len(events) == 1 else b"".join(events))
+        return one_line_each(events[0] if len(events) == 1 else b"".join(events))
 
     def again(self, texts: Sequence[str]) -> bytes | None:
         """Return the events of texts that mean the last chunk over again, each with one in place of its text.
@@ -62,7 +60,7 @@ class EventEncoder:
         """
         if not self._fits:
             return None
-        return _in_lines(b"%b%b%b" % (self._head, codec.strings(texts, self._between), self._tail))
+        return one_line_each(b"%b%b%b" % (self._head, codec.strings(texts, self._between), self._tail))
 
     def _event(self, chunk: ChatCompletionChunk) -> bytes:
         """Return a chunk's event, and note whether what is known of the one before fits this one too."""
@@ -105,9 +103,3 @@ class EventEncoder:
             self._head, self._tail = event[: found[0].start(1) - 1], event[found[0].end(1) + 1 :]
             self._between = self._tail + self._head
             self._fits = True
-
-
-def _in_lines(events: bytes) -> bytes:
-    for end, escaped in _LINE_ENDS:
-        events = events.replace(end, escaped)
-    return events

@@ -22,6 +22,10 @@ _VALUE_BYTES = 150
 _MOST_DETAILS = 8
 
 
+_LINE_ENDS = ((b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\x80\xa9", rb"\u2029"), (b"\xc2\x85", rb"\u0085"))
+"""What no event ends a line with, but Python's `str.splitlines` does, by which many clients read: within a string."""
+
+
 def envelope(error: GatewayError, generation_id: str) -> bytes:
     """Return OpenAI's error object as JSON text."""
     body: dict[str, Any] = {
@@ -38,7 +42,14 @@ def envelope(error: GatewayError, generation_id: str) -> bytes:
 
 def error_event(error: GatewayError, generation_id: str) -> bytes:
     """Return the server-sent event that ends a stream with an error."""
-    return b"data: " + envelope(error, generation_id) + b"\n\n"
+    return one_line_each(b"data: " + envelope(error, generation_id) + b"\n\n")
+
+
+def one_line_each(events: bytes) -> bytes:
+    """Return events whose data are one line for every reader."""
+    for end, escaped in _LINE_ENDS:
+        events = events.replace(end, escaped)
+    return events
 
 
 def error_headers(error: GatewayError) -> dict[str, str]:

@@ -11,6 +11,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
 from mimetypes import MimeTypes
+from os.path import splitext
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -25,11 +26,12 @@ _ANY = "application/octet-stream"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
 _NEWER_TYPES: Mapping[str, str] = MappingProxyType(
     {
-        "md": "text/markdown",
-        "webp": "image/webp",
-        "docx": f"{_OFFICE}wordprocessingml.document",
-        "xlsx": f"{_OFFICE}spreadsheetml.sheet",
-        "pptx": f"{_OFFICE}presentationml.presentation",
+        ".md": "text/markdown",
+        ".webp": "image/webp",
+        ".gz": "application/gzip",
+        ".docx": f"{_OFFICE}wordprocessingml.document",
+        ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
+        ".pptx": f"{_OFFICE}presentationml.presentation",
     }
 )
 """By the ends of file names: types that not every Python knows."""
@@ -113,7 +115,8 @@ def _file_type(file: InputFile) -> str:
 
 
 def _type_of_name(name: str) -> str | None:
-    return _NEWER_TYPES.get(name.rpartition(".")[2].lower()) or _KNOWN_TYPES.guess_type(name)[0]
+    suffix = splitext(name)[1].lower()
+    return _NEWER_TYPES.get(suffix) or _KNOWN_TYPES.types_map[True].get(suffix)
 
 
 def _media_type(uri: str) -> str | None:

@@ -32,7 +32,6 @@ OPENING = "Begin."
 
 _CARRIED = ("thinking_blocks", "content_blocks")
 """Unknown fields of messages that have a form here."""
-_SERVER_CALLS = ("server_tool_use", "mcp_tool_use")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 
 Block = dict[str, Any]
@@ -59,7 +58,7 @@ def conversation(messages: Sequence[ChatMessage], server_tools: bool, report: Re
                 system += _content(message, report)
                 continue
             case content_pb2.ROLE_ASSISTANT:
-                role, blocks = "assistant", _assistant(message, server_tools, report)
+                role, blocks = "assistant", _assistant(message, server_tools, place == len(messages) - 1, report)
                 if message.HasField("function_call"):
                     function_call_id = f"function_call_{place}"
                     blocks.append(_tool_use(function_call_id, message.function_call))
@@ -147,7 +146,7 @@ def _cached(block: Block, part: TextPart | ImagePart | FilePart, report: Report)
     return block
 
 
-def _assistant(message: ChatMessage, server_tools: bool, report: Report) -> list[Block]:
+def _assistant(message: ChatMessage, server_tools: bool, last: bool, report: Report) -> list[Block]:
     if message.images:
         report.drop("messages[].images")
     if message.audios:
@@ -163,8 +162,10 @@ def _assistant(message: ChatMessage, server_tools: bool, report: Report) -> list
         if server_tools:
             ran, pending = _server_side(extra["content_blocks"])
             blocks += ran
-        else:
+        if not server_tools or (pending and not last):
+            # Only the end of a conversation may wait for a tool.
             report.drop("messages[].content_blocks")
+            pending = []
     calls = _tool_uses(message.tool_calls)
     known = {call["id"] for call in calls}
     # A call may stand among the parts as well.
@@ -192,15 +193,21 @@ def _server_side(text: str) -> tuple[list[Block], list[Block]]:
     A paused turn ends with such calls, and goes on with them.
     https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
     """
-    blocks = []
+    calls: dict[str, Block] = {}
+    ran: list[Block] = []
     for item in _items(text):
         match item:
-            case {"type": str(kind)} if kind in _SERVER_CALLS or kind.endswith("_tool_result"):
-                # The number is the gateway's own: clients put the list together by it.
-                blocks.append({name: value for name, value in item.items() if name != "index"})
-    answered = {block.get("tool_use_id") for block in blocks}
-    pending = [block for block in blocks if block["type"] in _SERVER_CALLS and block.get("id") not in answered]
-    return [block for block in blocks if block not in pending], pending
+            case {"type": "server_tool_use" | "mcp_tool_use", "id": str(call_id)}:
+                calls[call_id] = _as_it_came(item)
+            case {"type": str(kind), "tool_use_id": str(call_id)} if kind.endswith("_tool_result"):
+                if call_id in calls:
+                    ran += calls.pop(call_id), _as_it_came(item)
+    return ran, list(calls.values())
+
+
+def _as_it_came(item: Block) -> Block:
+    """Return a block of an earlier answer without the gateway's number, by which clients put a list together."""
+    return {name: value for name, value in item.items() if name not in ("index", "cache_control")}
 
 
 def _items(text: str) -> list[Any]:

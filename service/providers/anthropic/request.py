@@ -216,7 +216,7 @@ def _without_refused_caching(blocks: Iterable[Block], encoding: _Encoding) -> No
                 encoding.report.drop("cache_control")
     elif "cache_control.ttl" in encoding.refused:
         for block in blocks:
-            if block.get("cache_control", {}).pop("ttl", None) is not None:
+            if "cache_control" in block and block["cache_control"].pop("ttl", None) is not None:
                 encoding.report.drop("cache_control.ttl")
 
 

@@ -150,7 +150,7 @@ class AnthropicStreamDecoder:
                 return self._call(ToolCallDelta(index=block["call"], function=function))
             case _:
                 if parts:
-                    block["input"] = _object("".join(parts))
+                    block["input"] = _asked("".join(parts))
                 return self._extra("content_blocks", block)
 
     def _finish(self) -> Sequence[ChatCompletionChunk]:
@@ -182,8 +182,8 @@ class AnthropicStreamDecoder:
         return (chunk,)
 
 
-def _object(text: str) -> Any:
-    """Return what a call is asked; where the limit of tokens cut it short, the text of it."""
+def _asked(text: str) -> Any:
+    """Return what a tool of Anthropic's is asked; where the limit of tokens cut it short, an object with the text."""
     try:
         return parse(text.encode())
     except AnswerError:

@@ -125,9 +125,15 @@ async def two_turns(connection: Connection, request: Request) -> None:
     note = {"type": "url_citation", "url_citation": {"url": f"http://x/{number}"}}
     token = {"token": f"t{number}", "logprob": -1.0, "bytes": None, "top_logprobs": []}
     cited: dict[str, Any] = {"cited_text": f"c{number}"}
+    source = {"index": 1, "score": [0.5]}  # a number of the vendor's
     if request.json().get("stream"):
         cited["index"] = 0  # as streams number the items of a list
-    message: dict[str, Any] = {"content": f"said {number}", "annotations": [note], "citations": [cited]}
+    message: dict[str, Any] = {
+        "content": f"said {number}",
+        "annotations": [note],
+        "citations": [cited],
+        "content_blocks": [source],
+    }
     if number == 0:
         message["tool_calls"] = [CLOCK]
     logprobs = {"content": [token], "refusal": None}
@@ -147,6 +153,7 @@ async def test_a_whole_answer_says_of_all_turns_what_a_stream_says() -> None:
     tokens = [token.token for each in deltas for token in each.logprobs.content]
     assert [token.token for token in choice.logprobs.content] == tokens == ["t0", "t1"]
     assert completion.native_response_id == chunks[-1].native_response_id == "native-1"
+    assert json.loads(choice.message.extra["content_blocks"]) == [{"index": 1, "score": [0.5]}] * 2
     cited = [{"cited_text": "c0"}, {"cited_text": "c1"}]
     assert json.loads(choice.message.extra["citations"]) == cited
     lists = [json.loads(each.delta.extra["citations"]) for each in deltas if each.delta.extra]

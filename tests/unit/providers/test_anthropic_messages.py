@@ -213,6 +213,29 @@ def test_a_paused_turn_goes_on_with_what_anthropics_own_tools_found() -> None:
     assert sent.dropped == ()
 
 
+def test_only_the_end_of_a_conversation_waits_for_anthropics_own_tools() -> None:
+    body, sent = encode(messages=[*searched(), {"role": "user", "content": "And?"}], provider_options=WITH_SEARCH)
+    assert body["messages"][1]["content"] == [SEARCH, FOUND, {"type": "text", "text": "So far:"}]
+    assert sent.dropped == ("messages[].content_blocks",)
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {},
+        3,
+        [3, "x", {"type": 1}],
+        [{"type": "server_tool_use", "id": []}],
+        [{"type": "x_tool_result", "tool_use_id": {}}],
+        [FOUND],
+    ],
+)
+def test_blocks_that_are_none_of_anthropics_tools_are_left_out(junk: Any) -> None:
+    messages = [*HI, {"role": "assistant", "content": "Yes.", "content_blocks": junk}, *HI]
+    body, _ = encode(messages=messages, provider_options=WITH_SEARCH, refused=frozenset({"cache_control.ttl"}))
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "Yes."}]
+
+
 def test_what_anthropics_own_tools_found_is_left_out_where_they_are_not_asked_for() -> None:
     body, sent = encode(messages=searched())
     assert body["messages"][1]["content"] == [{"type": "text", "text": "So far:"}]
@@ -299,6 +322,14 @@ def test_thinking_blocks_that_are_none_are_left_out(junk: str) -> None:
             {"type": "image", "source": {"type": "url", "url": "https://example.com/a.PNG?size=3"}},
         ),
         (
+            {"type": "file", "file": {"filename": "//[draft", "file_data": "JVBERi0="}},
+            {
+                "type": "document",
+                "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="},
+                "title": "//[draft",
+            },
+        ),
+        (
             {"type": "file", "file": {"filename": "a.webp", "file_data": "https://example.com/7"}},
             {"type": "image", "source": {"type": "url", "url": "https://example.com/7"}},
         ),
@@ -374,6 +405,10 @@ def test_parts(part: dict[str, Any], block: dict[str, Any]) -> None:
         (
             {"messages": user({"type": "file", "file": {"file_data": "https://example.com/a.txt"}})},
             "a file of type text/plain by URL",
+        ),
+        (
+            {"messages": user({"type": "file", "file": {"filename": "a.csv.gz", "file_data": "H4sI"}})},
+            "a file of type application/gzip",
         ),
         ({"messages": user({"type": "file", "file": {"filename": "a.pdf"}})}, "a file without file_data or file_id"),
         (
