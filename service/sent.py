@@ -170,7 +170,8 @@ def _shared(path: Path, size: int, *, held: bool) -> mmap.mmap:
         missing = size - os.fstat(file).st_size
         if missing > 0:
             os.pwrite(file, bytes(missing), size - missing)
-        memory = mmap.mmap(file, size)  # it has the lock too
+        # All of it at once: it will be used, and memory that grows for minutes looks like a leak.
+        memory = mmap.mmap(file, size, mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))  # it has the lock too
         if not held:
             fcntl.flock(file, fcntl.LOCK_UN)
         return memory
