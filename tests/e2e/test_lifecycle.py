@@ -522,9 +522,10 @@ def test_addresses_and_files_that_cannot_be_used_are_said_in_a_sentence(
     assert "Traceback" not in ended.stderr
 
 
-def test_one_port_is_not_two(taken_port: int, short_dir: Callable[[], Path]) -> None:
+def test_one_port_is_not_two(short_dir: Callable[[], Path]) -> None:
     port = str(free_port())
-    ended = run({"HTTP_PORT": port, "GRPC_PORT": port, "GATEWAY_RUN_DIR": str(short_dir())}, "--edge")
+    ports = {"HTTP_PORT": port, "GRPC_PORT": port, "GATEWAY_WORKERS": "1"}
+    ended = run({**ports, "GATEWAY_RUN_DIR": str(short_dir())}, "--edge")
     assert (ended.returncode, ended.stderr) == (1, f"HTTP_PORT and GRPC_PORT: {port} cannot be both\n")
 
 
