@@ -23,6 +23,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from service.errors import GatewayError
+from service.shared_file import lengthen
 
 _ENTRY_BYTES = 8
 _BUCKETS = 4096
@@ -166,10 +167,7 @@ def _shared(path: Path, size: int, *, held: bool) -> mmap.mmap:
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
-        # Written, not only made longer: a full file system says so here, and does not kill the worker later.
-        missing = size - os.fstat(file).st_size
-        if missing > 0:
-            os.pwrite(file, bytes(missing), size - missing)
+        lengthen(file, size)
         # All of it at once: it will be used, and memory that grows for minutes looks like a leak.
         memory = mmap.mmap(file, size, mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0))  # it has the lock too
         if not held:

@@ -145,9 +145,8 @@ class Supervisor:
     def _keep(self, content: bytes, config: Config) -> None:
         """Keep what was checked: a worker that is started again never reads a bad newer file."""
         if self._settings.config is not None:
-            self._run_dir.keep_config(
-                content, filter(None, (provider.ca_file for provider in config.providers.values()))
-            )
+            files = [provider.ca_file for provider in config.providers.values() if provider.ca_file]
+            self._run_dir.keep_config(content, files)
 
     def _make_spares(self) -> Spares:
         # glibc keeps an arena for each thread, and large bodies would leave holes in all of them; of each size it keeps

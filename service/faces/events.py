@@ -45,8 +45,8 @@ class EventEncoder:
                 events.append(self._event(chunk))
             if not texts:
                 continue
-            if (again := self.again(texts)) is not None:
-                events.append(again)
+            if self._fits:
+                events.append(self._again(texts))
                 continue
             for text in texts:
                 chunk.choices[0].delta.content = text
@@ -58,9 +58,10 @@ class EventEncoder:
 
         None where it is not known what they are written as.
         """
-        if not self._fits:
-            return None
-        return one_line_each(b"%b%b%b" % (self._head, codec.strings(texts, self._between), self._tail))
+        return one_line_each(self._again(texts)) if self._fits else None
+
+    def _again(self, texts: Sequence[str]) -> bytes:
+        return b"%b%b%b" % (self._head, codec.strings(texts, self._between), self._tail)
 
     def _event(self, chunk: ChatCompletionChunk) -> bytes:
         """Return a chunk's event, and note whether what is known of the one before fits this one too."""

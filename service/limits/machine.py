@@ -18,6 +18,7 @@ from pathlib import Path
 
 from service.config import MOST_WORKERS
 from service.limits.buckets import Levels, Limits, filled, refusal
+from service.shared_file import lengthen
 
 _MAGIC = b"limits-1"
 _SLOTS = 8192
@@ -58,10 +59,7 @@ class MachineStore:
         self._file = _open(path)
         self._lock()
         try:
-            # Written, not only made longer: a full file system says so here, and does not kill the worker later.
-            missing = _FILE_BYTES - os.fstat(self._file).st_size
-            if missing > 0:
-                os.pwrite(self._file, bytes(missing), _FILE_BYTES - missing)
+            lengthen(self._file, _FILE_BYTES)
             self._memory = mmap.mmap(self._file, _FILE_BYTES)
             found = self._memory[: len(_MAGIC)]
             if found != _MAGIC:

@@ -67,9 +67,9 @@ _ACCOUNT = (
 # https://github.com/Metaculus/forecasting-tools/pull/308, https://github.com/ttlequals0/MinusPod/releases/tag/v2.101.10,
 # https://github.com/BerriAI/litellm/issues/15097 (of the two the temperature stays)
 _UNSUPPORTED_PARAMETER = re.compile(
-    r"(?P<path>[a-z_]+(?:\.\w+)*): Extra inputs are not permitted"
-    r"|[`\"](?P<name>[a-z_]+(?:\.\w+)*)[`\"] is (?:deprecated|not supported) for this model"
-    r"|`temperature` and `(?P<other>top_p)` cannot both be specified"
+    r"([a-z_]+(?:\.\w+)*): Extra inputs are not permitted"
+    r"|[`\"]([a-z_]+(?:\.\w+)*)[`\"] is (?:deprecated|not supported) for this model"
+    r"|`temperature` and `(top_p)` cannot both be specified"
 )
 
 
@@ -106,10 +106,7 @@ def failure(error: Mapping[str, Any], status: int | None, wait: float | None) ->
         elif rejected and text.startswith(_ACCOUNT):
             kind = FailureKind.CREDENTIALS
         elif rejected and (match := _UNSUPPORTED_PARAMETER.match(text)):
-            kind, param = (
-                FailureKind.UNSUPPORTED_PARAMETER,
-                _parameter(match["path"] or match["name"] or match["other"]),
-            )
+            kind, param = FailureKind.UNSUPPORTED_PARAMETER, _parameter(next(filter(None, match.groups())))
     elif kind_of_error == "request_too_large":
         code = "request_too_large"
     return ProviderFailure(

@@ -117,9 +117,9 @@ def encode(
     thinking = _plan(encoding, turns, forces_call(tools))
     body: dict[str, Any] = {"model": endpoint.model, "max_tokens": thinking.max_tokens}
     _add_format(body, system, encoding)
-    _without_refused_caching(
-        (*system, *chain.from_iterable(t["content"] for t in turns), *tools.get("tools", ())), encoding
-    )
+    if refused:
+        said = chain.from_iterable(turn["content"] for turn in turns)
+        _without_refused_caching(chain(system, said, tools.get("tools", ())), encoding)
     if system:
         body["system"] = system
     body["messages"] = turns

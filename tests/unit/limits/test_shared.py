@@ -60,6 +60,14 @@ def replica(server: RedisServer) -> Limiter:
     return Limiter(config(server.url), 0, None)
 
 
+async def shared_again(limiter: Limiter) -> None:
+    """Wait until limits are no longer local."""
+    until = time.monotonic() + 5
+    while limiter.notes():
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
+
+
 async def refused(limiter: Limiter, limited: Key) -> GatewayError:
     with pytest.raises(GatewayError) as raised:
         await limiter.acquire(limited, TOKENS)
@@ -189,10 +197,7 @@ async def test_redis_goes_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptu
         await early.release(5)
 
         server.start()
-        until = time.monotonic() + 5
-        while limiter.notes():
-            assert time.monotonic() < until
-            await asyncio.sleep(0.05)
+        await shared_again(limiter)
         shared = await limiter.acquire(limited, TOKENS)
         assert shared.headers["x-ratelimit-remaining-requests"] == "2"
         await grant.release(5)
@@ -221,10 +226,7 @@ async def test_a_redis_that_takes_nothing_more_is_lost_until_it_does(
             await asyncio.sleep(3 * BEAT)
             assert limiter.notes() == ("redis: limits are local",)
             await client.config_set("maxmemory", 0)
-            until = time.monotonic() + 5
-            while limiter.notes():
-                assert time.monotonic() < until
-                await asyncio.sleep(0.05)
+            await shared_again(limiter)
     finally:
         await limiter.close()
         server.stop()
